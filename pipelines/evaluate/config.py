@@ -1,7 +1,5 @@
 """What a model is measured on: lm-eval tasks, plain text, and drift from the base."""
 
-
-
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -80,7 +78,9 @@ class EvaluateConfig(Config):
     base: ModelRef = Field(ModelRef("base"), description="Model that drift is measured from.")
     suite: Suite
     seed: int = Field(0, description="Seed of the samples of documents.")
-    batch_size: int = Field(16, ge=1, description="Rows at once; part of the identity, because it moves log-probabilities.")
+    batch_size: int = Field(
+        16, ge=1, description="Rows at once; part of the identity, because it moves log-probabilities."
+    )
     max_length: int | None = Field(None, ge=16, description="Longest prompt in tokens; default: the model's.")
 
 

@@ -15,7 +15,9 @@ class Gate(Config):
     group: str | None = Field(None, description="Every gated score of the suite's group, averaged.")
     rule: Literal["improve", "no_regression"]
     by: float = Field(0.0, ge=0, description="improve: smallest improvement, in the metric's own unit.")
-    margin: float = Field(0.0, ge=0, description="no_regression: largest loss that is accepted, in the metric's own unit.")
+    margin: float = Field(
+        0.0, ge=0, description="no_regression: largest loss that is accepted, in the metric's own unit."
+    )
     alpha: float = Field(0.05, gt=0, lt=0.5, description="Error rate of the interval.")
     on_inconclusive: Literal["warn", "fail"] = Field("warn", description="What it means when the data cannot say.")
 

@@ -55,7 +55,9 @@ class MergeConfig(Config):
     method: Method
     dtype: Literal["keep", "float32", "bfloat16", "float16"] = Field("keep", description="Type of the saved weights.")
     engine: Literal["burnish", "mergekit"] = "burnish"
-    threads: Annotated[int | None, RUNTIME] = Field(None, ge=1, description="Tensors merged at once; default: the cores.")
+    threads: Annotated[int | None, RUNTIME] = Field(
+        None, ge=1, description="Tensors merged at once; default: the cores."
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

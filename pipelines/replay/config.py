@@ -36,7 +36,9 @@ class ReplayConfig(Config):
     from_: DataOrModelRef = Field(alias="from", description="Dataset that is sampled, or model that writes.")
     policy: Policy = Uniform(kind="uniform")
     size: int = Field(500, ge=1, description="Rows in the buffer.")
-    held_out: float = Field(0.0, ge=0, lt=1, description="Share of the rows kept apart, as split test, for measuring drift.")
+    held_out: float = Field(
+        0.0, ge=0, lt=1, description="Share of the rows kept apart, as split test, for measuring drift."
+    )
     max_length: int = Field(1024, ge=8, description="Longest row in tokens.")
     seed: int = Field(0, description="Seed of the sample.")
 

@@ -21,7 +21,9 @@ class ReportConfig(Config):
     recipe: str = Field(description="Name of the recipe.")
     command: str = Field(description="Command that makes all of it again.")
     candidate: str = Field(description="Name of the model that is judged; empty where none is.")
-    scores: dict[str, dict[str, ScoresRef]] = Field({}, description="Suite to model to scores; the base is called base.")
+    scores: dict[str, dict[str, ScoresRef]] = Field(
+        {}, description="Suite to model to scores; the base is called base."
+    )
     verdict: VerdictRef | None = None
     artifacts: tuple[AnyRef, ...] = Field((), description="Everything else that was made, in the order of the graph.")
     formats: tuple[ReportFormat, ...] = ("markdown",)

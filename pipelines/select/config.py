@@ -8,7 +8,9 @@ from pipelines.engine.stage import Config, ModelRef, ScoresRef, Stage
 class Limit(Config):
     """The most that a group may lose against the base."""
 
-    max_drop: float = Field(ge=0, description="Largest loss of the group's mean against the base, in the metric's unit.")
+    max_drop: float = Field(
+        ge=0, description="Largest loss of the group's mean against the base, in the metric's unit."
+    )
 
 
 class SelectEntry(Config):
