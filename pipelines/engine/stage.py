@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -80,6 +80,13 @@ class Runtime:
 RUNTIME = Runtime()
 
 
+class Launch(Config):
+    """How the processes of a stage are started."""
+
+    processes: int | None = Field(None, ge=1, description="Processes on this machine; default 1, or the launcher's.")
+    config: InputPath | None = Field(None, description="An accelerate configuration file (FSDP, DeepSpeed, nodes).")
+
+
 @dataclass(frozen=True)
 class Artifact:
     """A finished output: the folder `path`, the `kind` of thing in it and what its stage returned."""
@@ -103,6 +110,7 @@ class Stage:
     `check` names a light `check(config) -> list[Problem]`, called before anything is started.
     `version` is raised whenever the same config would make something different.
     A `resumable` stage finds in `out_dir` what an earlier, killed attempt left there.
+    A `launched` stage has a field `launch: Launch` and may run as several processes.
     """
 
     name: str
@@ -112,6 +120,7 @@ class Stage:
     makes: str | Callable[[Any], str]
     check: str = ""
     resumable: bool = False
+    launched: bool = False
 
     def kind(self, config: Config) -> str:
         """The kind of artifact that this config makes."""

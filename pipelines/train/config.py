@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pipelines.engine.stage import RUNTIME, Config, DatasetRef, InputPath, ModelRef, Stage
+from pipelines.engine.stage import RUNTIME, Config, DatasetRef, Launch, ModelRef, Stage
 
 
 class Full(Config):
@@ -41,13 +41,6 @@ class ReplayMix(Config):
     ratio: float = Field(0.05, gt=0, lt=1, description="Share of the loss tokens that are replayed.")
 
 
-class Launch(Config):
-    """How the training processes are started."""
-
-    processes: int | None = Field(None, ge=1, description="Processes on this machine; default 1, or the launcher's.")
-    config: InputPath | None = Field(None, description="An accelerate configuration file (FSDP, DeepSpeed, nodes).")
-
-
 class TrainConfig(Config):
     """One training run; makes an adapter (lora, qlora) or a model (full)."""
 
@@ -79,4 +72,4 @@ def _makes(config: Any) -> str:
     return "model" if config.method.kind == "full" else "adapter"
 
 
-STAGE = Stage("train", 1, TrainConfig, run="pipelines.train.run:run", makes=_makes, resumable=True)
+STAGE = Stage("train", 1, TrainConfig, run="pipelines.train.run:run", makes=_makes, resumable=True, launched=True)
