@@ -1,0 +1,93 @@
+"""What a run would do, stage by stage, and why."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.engine.digest import Digests
+from pipelines.engine.graph import Graph, Node
+from pipelines.engine.identity import Payload, differences, key, payload
+from pipelines.engine.store import Record, Store
+from pipelines.errors import Problem
+
+CACHED, RUN, HELD = "cached", "run", "held back"
+_RESERVE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of the plan: its key, its finished artifact where there is one, and why it is made where there is none.
+
+    `before` is the newest artifact that this entry of the recipe made, whatever its key: what it took is the estimate.
+    """
+
+    node: Node
+    key: str
+    identity: Payload
+    record: Record | None
+    reasons: tuple[str, ...]
+    before: Record | None
+
+    @property
+    def state(self) -> str:
+        return CACHED if self.record else RUN
+
+
+def make_plan(graph: Graph, store: Store, recipe: str, verify: bool = False) -> list[Step]:
+    """Name every artifact, look it up, and explain every miss. Raises UserError for artifacts that were tampered with."""
+    digests = Digests(store.home / "digests.json", verify)
+    history = read_history(store.home, recipe)
+    keys: dict[str, str] = {}
+    fresh: set[str] = set()
+    steps = []
+    for node in graph:
+        identity = payload(node, keys, digests.of)
+        keys[node.id] = key(identity)
+        record = store.find(node.stage.name, keys[node.id], verify)
+        known = history.get(node.id)
+        before = store.record(known["stage"], known["key"]) if known else None
+        reasons = () if record else _reasons(node, keys[node.id], identity, known, fresh)
+        if not record:
+            fresh.add(node.id)
+        steps.append(Step(node, keys[node.id], identity, record, reasons, before))
+    digests.save()
+    return steps
+
+
+def problems_before(steps: list[Step], store: Store, checks: Mapping[str, list[Problem]]) -> list[Problem]:
+    """Everything that can be known to be wrong before anything is started."""
+    found = [problem for step in steps if not step.record for problem in checks.get(step.node.id, [])]
+    needed = sum(step.before.bytes for step in steps if not step.record and step.before) + _RESERVE_BYTES
+    place = next(folder for folder in [store.home, *store.home.parents] if folder.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        sizes = f"{free / 1e9:.2f} GB free, about {needed / 1e9:.2f} GB needed"
+        found.append(
+            Problem(str(store.home), "not enough disk space", sizes, "Free some, or set BURNISH_HOME elsewhere")
+        )
+    return found
+
+
+def read_history(home: Path, recipe: str) -> dict[str, dict[str, Any]]:
+    """Stage, key and identity of what each entry of the recipe made last."""
+    path = history_path(home, recipe)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def history_path(home: Path, recipe: str) -> Path:
+    return home / "latest" / f"{recipe}.json"
+
+
+def _reasons(node: Node, now: str, identity: Payload, known: dict[str, Any] | None, fresh: set[str]) -> tuple[str, ...]:
+    if known is None:
+        return ("never made",)
+    if known["key"] == now:
+        return ("its artifact is gone",)
+    if known["stage"] != node.stage.name:
+        return (f"was a {known['stage']} stage",)
+    upstream = [f"{name} is made anew" for name in node.inputs if name in fresh]
+    own = [line for line in differences(known["identity"], identity) if not (upstream and line.startswith("input "))]
+    return (*own, *upstream)
