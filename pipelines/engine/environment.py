@@ -1,4 +1,4 @@
-"""The environment of worker processes: no launcher's leftovers, no telemetry, threads that fit, no network if so asked."""
+"""The environment of worker processes: no launcher's leftovers, no telemetry, threads that fit the cores."""
 
 import os
 from collections.abc import Mapping

@@ -35,6 +35,7 @@ class Warm:
             [sys.executable, "-m", WORKER, "--serve"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,  # select must see every line that has not been read
             env=worker_environment(str(home), offline=offline),
             start_new_session=True,
         )
@@ -43,7 +44,6 @@ class Warm:
         """Fork a worker for the call."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(f"{call}\n".encode())
-        self._process.stdin.flush()
         return Forked(self._process)
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ class Step:
 
 
 def make_plan(graph: Graph, store: Store, recipe: str, verify: bool = False) -> list[Step]:
-    """Name every artifact, look it up, and explain every miss. Raises UserError for artifacts that were tampered with."""
+    """Name every artifact, look it up and explain every miss. UserError for artifacts that were changed."""
     digests = Digests(store.home / "digests.json", verify)
     history = read_history(store.home, recipe)
     keys: dict[str, str] = {}

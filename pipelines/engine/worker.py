@@ -1,10 +1,10 @@
 """Runs one stage in a process of its own.
 
     python -m pipelines.engine.worker CALL.json      one stage; what accelerate launches, once per rank
-    python -m pipelines.engine.worker --serve        reads paths of calls from standard input and forks one child for each
+    python -m pipelines.engine.worker --serve        reads paths of calls on standard input, forks a child for each
 
-The serving form pays the imports of torch and its friends once for a whole run, and still gives every stage a process whose
-memory comes back. It answers each call with the exit status of the child.
+The serving form pays the imports of torch and its friends once for a whole run, and still gives every stage a process
+whose memory comes back.
 """
 
 import errno
