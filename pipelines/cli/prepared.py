@@ -1,0 +1,72 @@
+"""The way from a recipe's path to a checked plan, which `plan` and `run` share."""
+
+import argparse
+import os
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from pipelines.engine.check import check_steps
+from pipelines.engine.plan import Step, make_plan, problems_before
+from pipelines.engine.store import Store
+from pipelines.errors import Problem, wrong
+from pipelines.recipe.compile import compile_graph
+from pipelines.recipe.load import Recipe, load
+from pipelines.recipe.lock import check_lock, check_offline
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe, the store it writes to, its plan, and everything that is already known to be wrong."""
+
+    recipe: Recipe
+    store: Store
+    steps: list[Step]
+    problems: list[Problem]
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that name a recipe and say how strictly to read it."""
+    parser.add_argument("recipe", type=Path, help="the recipe, a YAML file")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="override a value: train.tuned.epochs=2"
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="this stage and what it is made from"
+    )
+    parser.add_argument("--locked", action="store_true", help="refuse anything that the lock file does not pin")
+    parser.add_argument("--offline", action="store_true", help="refuse anything that needs the network")
+    parser.add_argument("--verify", action="store_true", help="read the content of every cached file again")
+
+
+def home_of(root: Path) -> Path:
+    """$BURNISH_HOME, or .burnish beside the project's root."""
+    return Path(os.environ.get("BURNISH_HOME") or root / ".burnish").absolute()
+
+
+def prepare(args: argparse.Namespace) -> Prepared:
+    """Load, compile, plan and check. Raises UserError for a recipe that cannot be planned."""
+    recipe = load(args.recipe, args.set)
+    graph = compile_graph(recipe)
+    if args.only:
+        graph = graph.upstream(chosen(args.only, list(graph.nodes)))
+    store = Store(home_of(recipe.root))
+    problems = check_lock(recipe, graph) if args.locked else []
+    problems += check_offline(graph) if args.offline else []
+    steps = make_plan(graph, store, recipe.name, args.verify)
+    problems += problems_before(steps, store, check_steps(steps))
+    return Prepared(recipe, store, steps, problems)
+
+
+def chosen(names: list[str], ids: list[str]) -> list[str]:
+    """The ids that the names stand for: an id itself, or the part after its dot. Raises UserError for unknown names."""
+    found = []
+    for name in names:
+        matches = [item for item in ids if item == name or item.partition(".")[2] == name]
+        if not matches:
+            close = get_close_matches(name, ids + [item.partition(".")[2] for item in ids], n=1)
+            raise wrong(
+                "--only", "no such stage", name, f"Did you mean {close[0]}?" if close else f"There are {', '.join(ids)}"
+            )
+        found += matches
+    return found

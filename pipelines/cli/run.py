@@ -1,0 +1,138 @@
+"""`burnish run`: carry the plan out, resume what was interrupted, and end with the verdict."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from pipelines.cli.plan import as_json
+from pipelines.cli.prepared import Prepared, add_recipe_arguments, prepare
+from pipelines.cli.view import view
+from pipelines.engine.launch import adopted_processes, command_line
+from pipelines.engine.runner import Event, Outcome, Settings, execute, link_artifacts
+from pipelines.engine.store import write_json
+
+FAILED, REFUSED, SIGNALLED = 1, 3, 128
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_recipe_arguments(parser)
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="training processes where the recipe names no number"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    if int(os.environ.get("RANK", "0")) > 0:
+        return 0
+    processes = args.processes or adopted_processes(os.environ, command_line(os.getppid())) or 1
+    prepared = prepare(args)
+    if prepared.problems:
+        sys.stderr.write("".join(f"{problem}\n" for problem in prepared.problems) + "Nothing was started.\n")
+        return 2
+    console = Console(stderr=args.json, soft_wrap=True)
+    if not _to_run(prepared):
+        outcome = execute(
+            prepared.steps, prepared.store, _settings(prepared, Path(), processes, args), lambda event: None
+        )
+        console.print("Nothing to do: everything is made and up to date.", highlight=False)
+        return _conclude(prepared, outcome, None, args, console)
+    run_dir = _new_run_dir(prepared)
+    settings = _settings(prepared, run_dir, processes, args)
+    events = (run_dir / "events.jsonl").open("a", encoding="utf-8", buffering=1)
+    with events, view(console, [step.node.id for step in prepared.steps]) as show:
+        outcome = execute(prepared.steps, prepared.store, settings, _both(show, events.write))
+    link_artifacts(run_dir, outcome.artifacts)
+    return _conclude(prepared, outcome, run_dir, args, console)
+
+
+def _to_run(prepared: Prepared) -> bool:
+    """Whether a stage is to be made; one that a blocking verdict holds back is not."""
+    verdicts = {step.node.id: step.record for step in prepared.steps}
+    for step in prepared.steps:
+        verdict = verdicts.get(step.node.after)
+        if step.record is None and not (verdict and verdict.metrics["blocks"]):
+            return True
+    return False
+
+
+def _settings(prepared: Prepared, run_dir: Path, processes: int, args: argparse.Namespace) -> Settings:
+    return Settings(prepared.recipe.name, run_dir, processes, args.offline)
+
+
+def _new_run_dir(prepared: Prepared) -> Path:
+    """runs/<time>-<recipe>, with the plan in it."""
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    run_dir = prepared.store.home / "runs" / f"{stamp}-{os.getpid()}-{prepared.recipe.name}"
+    run_dir.mkdir(parents=True)
+    write_json(run_dir / "plan.json", as_json(prepared))
+    return run_dir
+
+
+def _both(show: Callable[[Event], None], write: Callable[[str], int]) -> Callable[[Event], None]:
+    """Show every event, and keep it with its time."""
+
+    def tell(event: Event) -> None:
+        show(event)
+        write(json.dumps({"time": round(time.time(), 3)} | asdict(event), ensure_ascii=False) + "\n")
+
+    return tell
+
+
+def _conclude(
+    prepared: Prepared, outcome: Outcome, run_dir: Path | None, args: argparse.Namespace, console: Console
+) -> int:
+    """Say how it ended and where things are, and give the exit code."""
+    verdict = outcome.artifacts.get("gate")
+    code = _exit_code(outcome)
+    if args.json:
+        sys.stdout.write(json.dumps(_summary(prepared, outcome, run_dir, code), indent=1, ensure_ascii=False) + "\n")
+    for problem in outcome.failure.problems if outcome.failure else ():
+        sys.stderr.write(f"{problem}\n")
+    if outcome.failure or outcome.signal:
+        again = "burnish run " + str(args.recipe)
+        console.print(f"Stopped. What is finished is kept; go on with: {again}", highlight=False, markup=False)
+        return code
+    if verdict:
+        console.print(f"\nVerdict: {verdict.metrics['verdict']}", highlight=False)
+        for gate in verdict.metrics["gates"]:
+            console.print(f"  {gate['verdict']:<12} {gate['says']}", highlight=False, markup=False)
+    for name in outcome.held:
+        console.print(f"{name} was held back: the gates say no.", highlight=False, markup=False)
+    for artifact in outcome.artifacts.values():
+        if artifact.kind in ("export", "report"):
+            console.print(f"{artifact.name}: {_shown(artifact.path)}", highlight=False, markup=False)
+    return code
+
+
+def _exit_code(outcome: Outcome) -> int:
+    if outcome.signal:
+        return SIGNALLED + outcome.signal
+    if outcome.failure:
+        return FAILED
+    verdict = outcome.artifacts.get("gate")
+    return REFUSED if verdict and verdict.metrics["blocks"] else 0
+
+
+def _shown(path: Path) -> str:
+    """The path from here when it lies below, else in full."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _summary(prepared: Prepared, outcome: Outcome, run_dir: Path | None, code: int) -> dict[str, object]:
+    verdict = outcome.artifacts.get("gate")
+    return {
+        "recipe": prepared.recipe.name,
+        "exit": code,
+        "run": str(run_dir) if run_dir else None,
+        "verdict": verdict.metrics["verdict"] if verdict else None,
+        "held_back": list(outcome.held),
+        "artifacts": {name: {"kind": item.kind, "path": str(item.path)} for name, item in outcome.artifacts.items()},
+        "problems": [str(problem) for problem in outcome.failure.problems] if outcome.failure else [],
+    }
