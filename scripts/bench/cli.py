@@ -1,4 +1,4 @@
-"""What the light verbs cost, beside the same moment of the tools they replace: CPU-seconds and wall, best of several."""
+"""What the light verbs cost, beside the tools they replace at the same moment: CPU-seconds and wall, best of N."""
 
 import argparse
 import resource
