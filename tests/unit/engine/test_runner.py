@@ -1,11 +1,12 @@
 """Plans are carried out in processes of their own; what is finished is never made again."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pipelines.engine.graph import Node, graph_of
-from pipelines.engine.plan import make_plan
+from pipelines.engine.plan import make_plan, problems_before
 from pipelines.engine.runner import Event, Outcome, Settings, execute
 from pipelines.engine.stage import AnyRef, InputPath, Launch
 from pipelines.engine.store import Store
@@ -127,3 +128,11 @@ def test_plan_execution_settings_are_not_identity(tmp_path: Path) -> None:
     run(tmp_path, [Node("toy.a", TOY, ToyConfig(workers=1))])
     steps = make_plan(graph_of([Node("toy.a", TOY, ToyConfig(workers=8))]), Store(tmp_path), "toys")
     assert steps[0].state == "cached"
+
+
+def test_plan_full_disk_is_a_problem_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    steps = make_plan(graph_of(chain()), store, "toys")
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=1_000_000))
+    (problem,) = problems_before(steps, store, {})
+    assert "not enough disk space" in str(problem)
