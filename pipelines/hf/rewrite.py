@@ -1,0 +1,122 @@
+"""Weights of a folder written again, in another type or other shards, with a few megabytes of them in memory."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import torch
+
+from pipelines.engine.progress import progress
+from pipelines.errors import wrong
+from pipelines.hf.safetensors import BITS, INDEX, SINGLE, Located, tensor_map
+
+FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+_CHUNK = 4_194_304  # elements
+# Tensors that start at multiples of this are read without a copy by every loader.
+_ALIGNMENT = 64
+
+
+class Planned(NamedTuple):
+    """A tensor to write: where it comes from and the type it gets."""
+
+    name: str
+    source: Located
+    dtype: str
+
+    @property
+    def bytes(self) -> int:
+        return self.source.info.elements * BITS[self.dtype] // 8
+
+
+def rewrite(
+    source: Path, out: Path, dtype: str = "keep", max_shard_size: int = 5_000_000_000, leave_out: Iterable[str] = ()
+) -> list[Path]:
+    """Write the weights of `source` into `out` and return the files: one, or shards of at most `max_shard_size` bytes.
+
+    `dtype` is keep, float32, bfloat16 or float16 and applies to floating point tensors; each value is rounded once.
+    A tensor larger than the shard size gets a shard of its own. UserError where a value is NaN or infinite, before or
+    after rounding.
+    """
+    skip = set(leave_out)
+    plan = [_plan(name, place, dtype) for name, place in tensor_map(source).items() if name not in skip]
+    shards = list(_shards(plan, max_shard_size))
+    total = sum(tensor.bytes for tensor in plan)
+    names = (
+        [SINGLE]
+        if len(shards) == 1
+        else [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
+    )
+    done = 0
+    for name, shard in zip(names, shards, strict=True):
+        done = _write_shard(out / name, shard, done, total)
+    if len(shards) > 1:
+        weight_map = {tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+        (out / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    return [out / name for name in names]
+
+
+def _plan(name: str, place: Located, dtype: str) -> Planned:
+    kept = dtype == "keep" or place.info.dtype not in FLOATS
+    return Planned(name, place, place.info.dtype if kept else CODES[dtype])
+
+
+def _shards(plan: list[Planned], limit: int) -> Iterator[list[Planned]]:
+    shard: list[Planned] = []
+    for tensor in plan:
+        if shard and sum(other.bytes for other in shard) + tensor.bytes > limit:
+            yield shard
+            shard = []
+        shard.append(tensor)
+    if shard:
+        yield shard
+
+
+def _write_shard(path: Path, shard: list[Planned], done: int, total: int) -> int:
+    """One file. Wide types come first, as the format asks, so that every tensor is aligned."""
+    ordered = sorted(shard, key=lambda tensor: -BITS[tensor.dtype])
+    with path.open("wb") as out:
+        out.write(_header(ordered))
+        for tensor in ordered:
+            _write_tensor(out, tensor)
+            done += tensor.bytes
+            progress(done, total, "bytes")
+    return done
+
+
+def _header(ordered: list[Planned]) -> bytes:
+    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for tensor in ordered:
+        shape = list(tensor.source.info.shape)
+        entries[tensor.name] = {"dtype": tensor.dtype, "shape": shape, "data_offsets": [at, at + tensor.bytes]}
+        at += tensor.bytes
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    padded = text + b" " * (-(8 + len(text)) % _ALIGNMENT)
+    return len(padded).to_bytes(8, "little") + padded
+
+
+def _write_tensor(out: BinaryIO, tensor: Planned) -> None:
+    for chunk in chunks(tensor.source):
+        if tensor.dtype not in FLOATS:
+            out.write(chunk.numpy().data)
+            continue
+        rounded = chunk.to(FLOATS[tensor.dtype])
+        if not torch.isfinite(rounded).all():
+            if torch.isfinite(chunk).all():
+                raise wrong(tensor.name, f"holds values too large for {tensor.dtype}", "", "Use bfloat16 or float32")
+            raise wrong(tensor.name, "holds NaN or infinite values", "", "The model is broken: train or merge it again")
+        out.write(rounded.view(torch.uint8).numpy().data)
+
+
+def chunks(place: Located) -> Iterator[torch.Tensor]:
+    """A tensor in flat pieces of a few megabytes: of its own type where it is floating point, else of bytes."""
+    info = place.info
+    dtype = FLOATS.get(info.dtype, torch.uint8)
+    size = _CHUNK * dtype.itemsize
+    with place.file.open("rb") as file:
+        file.seek(info.start)
+        for at in range(info.start, info.end, size):
+            yield torch.frombuffer(bytearray(file.read(min(size, info.end - at))), dtype=dtype)
