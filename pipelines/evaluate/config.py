@@ -1,6 +1,7 @@
 """What a model is measured on: lm-eval tasks, plain text, and drift from the base."""
 
-from typing import Self
+import re
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -28,14 +29,14 @@ class Task(Config):
 
     task: str | None = Field(None, description="Name of a built-in lm-eval task.")
     file: InputPath | None = Field(None, description="Path of a task YAML of your own.")
+    needs: tuple[InputPath, ...] = Field((), description="Files that the YAML includes or takes functions from.")
     documents: Documents | None = Field(None, description="Default: what the task itself names.")
     metric: str = Field(description="Metric that is gated and reported, declared before it is seen.")
     filter: str = Field("none", description="lm-eval filter of that metric.")
     group: str = Field(TARGET, description="What the task speaks for: target, general, format, …")
-    shots: int = Field(0, ge=0)
+    shots: int | None = Field(None, ge=0, description="Examples in the prompt; default: the task's own, else none.")
     limit: int | None = Field(None, ge=1, description="Size of a seeded random sample of the documents.")
     chat_template: bool = Field(True, description="Put the prompt through the chat template.")
-    lower_is_better: bool = False
 
     @model_validator(mode="after")
     def _one_task(self) -> Self:
@@ -47,11 +48,25 @@ class Task(Config):
 class Text(Config):
     """Bits per byte of plain text; lower is better."""
 
-    files: InputPath | tuple[InputPath, ...] | None = Field(None, description="Text files, or JSONL with a text key.")
+    files: InputPath | tuple[InputPath, ...] | None = Field(
+        None, description="Text files, a document a paragraph, or JSONL with a text key, a document a line."
+    )
     python_topics: bool = Field(False, description="The prose of pydoc_data.topics, which every Python carries.")
+    split: Literal["dev", "test"] | None = Field(
+        None, description="One half of the documents, by a hash of their text; dev and test share none."
+    )
     group: str = GENERAL
     limit: int | None = Field(None, ge=1, description="Size of a seeded random sample of the documents.")
+    max_bytes: int | None = Field(
+        None, ge=1, description="Longest document in UTF-8 bytes; the rest of it is left out."
+    )
     max_length: int = Field(512, ge=16, description="Longest window in tokens.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.files is None) == (not self.python_topics):
+            raise ValueError("name exactly one of files and python_topics")
+        return self
 
 
 class Drift(Config):
@@ -59,8 +74,8 @@ class Drift(Config):
 
     dataset: DatasetRef
     split: str = "test"
-    group: str = GENERAL
-    limit: int | None = Field(None, ge=1)
+    group: str = Field("drift", description="A group of its own by default: a drift is no gain and no loss.")
+    limit: int | None = Field(None, ge=1, description="Size of a seeded random sample of the rows.")
 
 
 class Suite(Config):
@@ -69,6 +84,18 @@ class Suite(Config):
     tasks: dict[str, Task] = {}
     texts: dict[str, Text] = {}
     drift: dict[str, Drift] = {}
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        names = [*self.tasks, *self.texts, *self.drift]
+        if not names:
+            raise ValueError("a suite needs at least one of tasks, texts and drift")
+        for name in names:
+            if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+                raise ValueError(f"{name!r} names a file: use letters, digits, dot, dash and underscore")
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} is used twice; tasks, texts and drift share their names")
+        return self
 
 
 class EvaluateConfig(Config):
@@ -82,6 +109,15 @@ class EvaluateConfig(Config):
         16, ge=1, description="Rows at once; part of the identity, because it moves log-probabilities."
     )
     max_length: int | None = Field(None, ge=16, description="Longest prompt in tokens; default: the model's.")
+
+
+def score_groups(suite: Suite) -> dict[str, str]:
+    """Every score that a suite makes and its group, without measuring anything: what a gate may name."""
+    groups = {f"{name}/{task.metric}": task.group for name, task in suite.tasks.items()}
+    groups |= {f"{name}/bits_per_byte": text.group for name, text in suite.texts.items()}
+    for name, drift in suite.drift.items():
+        groups |= {f"{name}/kl": drift.group, f"{name}/agreement": drift.group}
+    return groups
 
 
 STAGE = Stage("evaluate", 1, EvaluateConfig, run="pipelines.evaluate.run:run", makes="scores")

@@ -1,0 +1,117 @@
+"""Bits per byte of plain text: every token is scored exactly once, the first one after BOS."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import NamedTuple
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipelines.errors import wrong
+from pipelines.evaluate.batches import batches, pad
+from pipelines.evaluate.score import text_hash
+
+
+class Window(NamedTuple):
+    """Tokens that go in and the last `scored` of the tokens that follow them, one step on."""
+
+    document: int
+    inputs: list[int]
+    targets: list[int]
+
+
+def python_topics() -> list[str]:
+    """The topics of Python's built-in help, sorted by their keys."""
+    return [text for _, text in sorted(topics.items())]
+
+
+def read_documents(path: Path) -> list[str]:
+    """The documents of a file: a paragraph each in text, a line each in JSONL with a `text` key."""
+    try:
+        content = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise wrong(str(path), "no such file", fix="Name an existing text or JSONL file") from None
+    except UnicodeDecodeError as error:
+        raise wrong(str(path), "is not UTF-8", f"byte {error.start}", "Convert the file to UTF-8") from None
+    if path.suffix == ".jsonl":
+        return [_line(path, number, line) for number, line in enumerate(content.splitlines(), 1) if line.strip()]
+    return [part for part in content.split("\n\n") if part.strip()]
+
+
+def _line(path: Path, number: int, line: str) -> str:
+    try:
+        text = json.loads(line)["text"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise wrong(f"{path}:{number}", "not a JSON object with a text", repr(error), "Give every line one") from None
+    if not isinstance(text, str):
+        raise wrong(f"{path}:{number}", "text is not a string", type(text).__name__, "Give every line a string")
+    return text
+
+
+def keep(documents: Sequence[str], split: str | None, max_bytes: int | None) -> list[str]:
+    """The documents of one half, cut to `max_bytes` at a character. The half hangs on the text before the cut."""
+    half = [text for text in documents if split is None or (int(text_hash(text)[:8], 16) % 2 == 0) == (split == "dev")]
+    return [text.encode()[:max_bytes].decode("utf-8", "ignore") for text in half]
+
+
+def windows(document: int, tokens: Sequence[int], prefix: int, length: int) -> Iterator[Window]:
+    """Disjoint windows of at most `length` tokens; the last one reaches back for a full context.
+
+    The same rule as lm-eval's `get_rolling_token_windows` with a context of 1: the first token is conditioned on
+    `prefix`, BOS or else EOS.
+    """
+    all_tokens = [prefix, *tokens]
+    starts = [*range(0, len(tokens), length), len(tokens)]
+    for start, end in pairwise(starts):
+        yield Window(document, all_tokens[max(0, end - length) : end], list(tokens[start:end]))
+
+
+def first_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """What the first token of a text is conditioned on: BOS, else EOS."""
+    token = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if token is None:
+        raise wrong("tokenizer", "has neither BOS nor EOS", fix="Add one to tokenizer_config.json")
+    return int(token)
+
+
+@torch.inference_mode()
+def nlls(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    documents: Sequence[str],
+    max_length: int,
+    batch_size: int,
+    tick: Callable[[int, int], None],
+) -> list[float]:
+    """Negative log-likelihood of each document in nats, summed in float64."""
+    prefix = first_token(tokenizer)
+    encoded = tokenizer(list(documents), add_special_tokens=False)["input_ids"]
+    every = [w for index, tokens in enumerate(encoded) for w in windows(index, tokens, prefix, max_length)]
+    sums, done = [0.0] * len(documents), 0
+    for rows in batches([len(window.inputs) for window in every], model.config.vocab_size, batch_size):
+        batch = [every[row] for row in rows]
+        for window, nll in zip(batch, _window_nlls(model, batch), strict=True):
+            sums[window.document] += nll
+        done += len(rows)
+        tick(done, len(every))
+    return sums
+
+
+def _window_nlls(model: PreTrainedModel, batch: Sequence[Window]) -> list[float]:
+    """Causal attention never looks at the padding on the right, so that no mask is needed."""
+    logits = model(pad([window.inputs for window in batch], 0, model.device), use_cache=False).logits
+    result = []
+    for window, row in zip(batch, logits, strict=True):
+        scored = row[len(window.inputs) - len(window.targets) : len(window.inputs)].float()
+        targets = torch.tensor(window.targets, device=model.device)
+        losses = torch.nn.functional.cross_entropy(scored, targets, reduction="none")
+        result.append(float(losses.double().sum()))
+    return result
+
+
+def bits(nats: float) -> float:
+    return nats / math.log(2)
