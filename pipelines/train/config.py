@@ -72,4 +72,13 @@ def _makes(config: Any) -> str:
     return "model" if config.method.kind == "full" else "adapter"
 
 
-STAGE = Stage("train", 1, TrainConfig, run="pipelines.train.run:run", makes=_makes, resumable=True, launched=True)
+STAGE = Stage(
+    "train",
+    1,
+    TrainConfig,
+    run="pipelines.train.run:run",
+    makes=_makes,
+    check="pipelines.train.check:check",
+    resumable=True,
+    launched=True,
+)

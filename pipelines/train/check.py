@@ -1,0 +1,20 @@
+"""What can be wrong with a training entry before anything is read."""
+
+from pipelines.errors import Problem
+from pipelines.train.config import TrainConfig
+
+
+def check(config: TrainConfig) -> list[Problem]:
+    """Problems of the config by itself. How many processes a launcher brings is known only when it has started them."""
+    return batch_problems(config, config.launch.processes or 1)
+
+
+def batch_problems(config: TrainConfig, processes: int) -> list[Problem]:
+    """A step must split into whole forward passes of the same number of rows on every process."""
+    rows = processes * (config.micro_batch_size or 1)
+    if config.batch_size % rows == 0:
+        return []
+    what = f"does not split evenly over {processes} process{'es' if processes > 1 else ''}"
+    if config.micro_batch_size:
+        what += f" with micro_batch_size {config.micro_batch_size}"
+    return [Problem("batch_size", what, str(config.batch_size), f"Use a multiple of {rows}")]

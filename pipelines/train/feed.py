@@ -1,0 +1,47 @@
+"""What the trainer is fed: every forward pass as the numbers of its rows, and their tensors when its turn comes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from datasets import Dataset
+
+from pipelines.train.packing import Row, deal, pack
+
+Blocks = Sequence[tuple[int, ...]]
+
+
+class Rows(NamedTuple):
+    """All rows that may be trained on, `new` of them new and then the replayed ones, with the loss tokens of each."""
+
+    rows: Sequence[Row]
+    loss_tokens: Sequence[int]
+    new: int
+
+    def tokens(self, blocks: Blocks) -> int:
+        return sum(len(self.rows[row].input_ids) for block in blocks for row in block)
+
+    def replayed(self, blocks: Blocks) -> int:
+        """Loss tokens of replayed rows."""
+        return sum(self.loss_tokens[row] for block in blocks for row in block if row >= self.new)
+
+
+def forward_passes(rows: Rows, blocks: Blocks, parts: int, micro: int) -> Dataset:
+    """One forward pass an entry: its row numbers and the loss tokens of the whole step. `parts` entries make a step.
+
+    Ranks take turns, so entry i goes to rank i modulo their number.
+    """
+    hands: list[list[int]] = []
+    totals: list[int] = []
+    for block in blocks:
+        dealt = deal([len(rows.rows[row].input_ids) for row in block], parts, micro)
+        hands += [[block[place] for place in hand] for hand in dealt]
+        totals += [sum(rows.loss_tokens[row] for row in block)] * parts
+    return Dataset.from_dict({"rows": hands, "step_tokens": totals})
+
+
+def collate(rows: Rows, by_rows: bool, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The tensors of one forward pass. Spans are given only to attention that wants them."""
+    (entry,) = entries
+    numbers = entry["rows"]
+    packed = pack([rows.rows[number] for number in numbers], [number >= rows.new for number in numbers])
+    return packed._asdict() | {"step_tokens": entry["step_tokens"], "spans": packed.spans if by_rows else []}

@@ -1,0 +1,42 @@
+"""Rows dealt to forward passes and laid end to end."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.train.packing import Row, deal, pack
+
+
+def made(ids, labels):
+    return Row(np.array(ids), np.array(labels))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 90), max_size=24), st.integers(1, 4), st.integers(6, 9))
+def test_deal_every_row_goes_to_one_hand_that_is_not_too_full(lengths, parts, capacity):
+    rows = lengths[: parts * capacity]
+    hands = deal(rows, parts, capacity)
+    assert sorted(row for hand in hands for row in hand) == list(range(len(rows)))
+    assert len(hands) == parts
+    assert all(len(hand) <= capacity for hand in hands)
+
+
+def test_deal_hands_hold_about_equal_tokens():
+    lengths = [10, 1, 9, 2, 8, 3]
+    assert [sum(lengths[row] for row in hand) for hand in deal(lengths, 3, 2)] == [11, 11, 11]
+
+
+def test_pack_positions_and_targets_of_two_rows():
+    packed = pack([made([5, 6, 7], [-100, 6, 7]), made([8, 9], [8, 9])], [False, True])
+    assert packed.input_ids.tolist() == [[5, 6, 7, 8, 9]]
+    assert packed.position_ids.tolist() == [[0, 1, 2, 0, 1]]
+    assert packed.spans == [3, 2]
+    assert packed.keep.tolist() == [0, 1, 3]
+    assert packed.targets.tolist() == [6, 7, 9]
+    assert packed.replayed.tolist() == [False, False, True]
+
+
+def test_pack_no_rows_gives_a_token_without_a_target():
+    packed = pack([], [])
+    assert packed.input_ids.shape == (1, 1)
+    assert packed.keep.shape == packed.targets.shape == packed.replayed.shape == (0,)
