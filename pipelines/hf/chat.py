@@ -63,3 +63,9 @@ def _labels(ids: list[int], offsets: list[tuple[int, int]], trained: list[tuple[
                 labels[position] = ids[position]
             position += 1
     return labels
+
+
+def special_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """The texts that the tokenizer turns into control tokens wherever they stand; in a turn they would break it up."""
+    added = tokenizer.added_tokens_decoder.values()
+    return tuple(token.content for token in added if token.special and token.content.strip())

@@ -79,6 +79,16 @@ class DatasetWriter:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
+    @property
+    def kept(self) -> int:
+        """Rows written so far."""
+        return sum(map(len, self._lengths.values()))
+
+    @property
+    def seen(self) -> int:
+        """Rows written and dropped so far."""
+        return self.kept + self.dropped.total()
+
     def add(self, split: str, row: Row, further: Mapping[str, Any], text: str | None = None) -> None:
         """Write one row and its document; `text` is the document of a plain-text row."""
         seen = self._ids[row.id]
@@ -100,8 +110,7 @@ class DatasetWriter:
 
     def finish(self, mask: str, truncated: int, files: Sequence[Mapping[str, Any]], **further: Any) -> dict[str, Any]:
         """Write card.json and return it."""
-        kept = sum(map(len, self._lengths.values()))
-        counts = {"in": kept + self.dropped.total(), "kept": kept, "dropped": dict(sorted(self.dropped.items()))}
+        counts = {"in": self.seen, "kept": self.kept, "dropped": dict(sorted(self.dropped.items()))}
         card = {
             "rows": counts,
             "splits": {split: self._statistics(split) for split in SPLITS if split in self._rows},

@@ -43,6 +43,14 @@ class Split(Config):
     test: float = Field(0.0, ge=0, lt=1, description="Share of the rows held out for the test.")
     column: str | None = Field(None, description="Column that names the split of each row: train, dev or test.")
 
+    @model_validator(mode="after")
+    def _something_left(self) -> Self:
+        if self.dev + self.test >= 1:
+            raise ValueError("dev and test together leave nothing to train on")
+        if self.column is not None and self.dev + self.test > 0:
+            raise ValueError("name either the split's column or the shares of dev and test")
+        return self
+
 
 class PrepareConfig(Config):
     """One dataset: its source, the meaning of its columns, its template and its checks."""
@@ -53,7 +61,7 @@ class PrepareConfig(Config):
     columns: dict[str, str] = Field(
         {},
         description="Role of the format (prompt, completion, messages, text, instruction, input, output, "
-        "conversations, system) to a column's name, or to a text with {column} in it.",
+        "conversations, system, source) to a column's name, or to a text with {column} in it.",
     )
     system: str | None = Field(None, description="System turn put before rows that have none.")
     dedup: Dedup = Dedup()
