@@ -1,0 +1,81 @@
+"""The command: one verb, one module, imported only when it is chosen."""
+
+import argparse
+import difflib
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from pipelines.errors import UserError
+
+VERBS = {
+    "init": ("pipelines.cli.init", "write a commented recipe to start from"),
+    "validate": ("pipelines.cli.validate", "say everything that is wrong with a recipe"),
+    "plan": ("pipelines.cli.plan", "show every stage as cached or to run, and why"),
+    "run": ("pipelines.cli.run", "make what the recipe says; go on where it stopped"),
+    "show": ("pipelines.cli.show", "where something is, what it was made from and what came out"),
+    "explain": ("pipelines.cli.explain", "a value of the recipe: where it comes from and what it means"),
+    "inspect": ("pipelines.cli.inspect", "rows as the trainer sees them, with the loss mask"),
+    "lock": ("pipelines.cli.lock", "pin hub revisions and file digests"),
+    "schema": ("pipelines.cli.schema", "JSON Schema of recipes, for editors"),
+}
+WRONG, INTERRUPTED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb. 0 done, 1 a stage failed, 2 something is wrong and nothing was started, 3 the gates say no."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verb = next((word for word in words if not word.startswith("-")), "")
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(overview())
+        return 0 if words else WRONG
+    if verb not in VERBS or words[0] != verb:
+        sys.stderr.write(_unknown(words[0]))
+        return WRONG
+    try:
+        return _run(verb, words[1:])
+    except UserError as error:
+        _tell(error, as_json="--json" in words)
+        return WRONG
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe left; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(verb: str, words: list[str]) -> int:
+    name, help_ = VERBS[verb]
+    module = importlib.import_module(name)
+    parser = argparse.ArgumentParser(prog=f"burnish {verb}", description=module.__doc__ or help_, allow_abbrev=False)
+    module.add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    code: int = module.main(parser.parse_args(words))
+    return code
+
+
+def overview() -> str:
+    """What `burnish --help` prints."""
+    wide = max(map(len, VERBS))
+    lines = [f"  {verb:<{wide}}  {help_}" for verb, (_, help_) in VERBS.items()]
+    usage = "usage: burnish VERB [-h] [--json] ..."
+    about = "From a base model and data to weights that may ship, and the statistics that say so."
+    return "\n".join([usage, "", about, "", *lines, "", "burnish VERB --help says more.", ""])
+
+
+def _unknown(word: str) -> str:
+    near = difflib.get_close_matches(word, VERBS, n=1)
+    fix = f"Did you mean '{near[0]}'?" if near else f"Verbs: {', '.join(VERBS)}"
+    return f"burnish: unknown verb (got {word}). {fix}\n"
+
+
+def _tell(error: UserError, as_json: bool) -> None:
+    """Problems go to stderr as lines; under --json stdout has them too."""
+    if as_json:
+        problems = [str(problem) for problem in error.problems]
+        sys.stdout.write(json.dumps({"problems": problems}, indent=1, ensure_ascii=False) + "\n")
+    sys.stderr.write(f"{error}\n")

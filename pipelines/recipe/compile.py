@@ -1,0 +1,128 @@
+"""From a recipe to the graph of its stages."""
+
+import shlex
+from typing import Any
+
+from pipelines.base.config import STAGE as BASE
+from pipelines.engine.graph import Cycle, Graph, Node, graph_of
+from pipelines.engine.stage import AnyRef, Stage, VerdictRef
+from pipelines.errors import Problem, UserError
+from pipelines.export.config import STAGE as EXPORT
+from pipelines.merge.config import STAGE as MERGE
+from pipelines.merge.config import MergeConfig
+from pipelines.prepare.config import STAGE as PREPARE
+from pipelines.recipe.measure import Scores, candidate_of, evaluations, selections, to_measure, verdict
+from pipelines.recipe.mistakes import at, in_order
+from pipelines.recipe.names import Names, kind_of, name_of
+from pipelines.recipe.recipe import Recipe
+from pipelines.replay.config import STAGE as REPLAY
+from pipelines.report.config import STAGE as REPORT
+from pipelines.report.config import ReportConfig
+from pipelines.train.config import STAGE as TRAIN
+
+_STAGES: dict[str, Stage] = {
+    "base": BASE,
+    "data": PREPARE,
+    "replay": REPLAY,
+    "train": TRAIN,
+    "merge": MERGE,
+    "export": EXPORT,
+}
+
+
+def compile_graph(recipe: Recipe) -> Graph:
+    """The stages that the recipe asks for. Raises UserError with every reference that does not fit."""
+    graph, problems = link(recipe)
+    if problems:
+        raise UserError(*in_order(problems))
+    return graph
+
+
+def link(recipe: Recipe) -> tuple[Graph, list[Problem]]:
+    """What can be linked of a recipe, sound or not, and what is wrong with its references."""
+    names = Names(recipe)
+    exports = [node for node in _entries(recipe, names) if node.stage is EXPORT]
+    nodes = [node for node in _entries(recipe, names) if node.stage is not EXPORT]
+    scores: Scores = {}
+    judged = None
+    if recipe.evaluate or not recipe.states(("evaluate",)):
+        measured, scores = evaluations(recipe, names, to_measure(recipe, names))
+        nodes += [*measured, *selections(recipe, names, scores)]
+        judged = verdict(recipe, names, scores)
+    if judged:
+        nodes.append(judged)
+        exports = [Node(node.id, node.stage, node.config, judged.id) for node in exports]
+    nodes += [*exports, *names.bakes()]
+    try:
+        graph = graph_of(_rooted(nodes))
+    except Cycle as cycle:
+        return Graph({}), [*names.problems, _circle(recipe, cycle)]
+    return _reported(recipe, graph, scores, judged), names.problems
+
+
+def _entries(recipe: Recipe, names: Names) -> list[Node]:
+    """Nodes of the entries that are stages as they stand."""
+    nodes = []
+    for entry in recipe.entries.values():
+        if entry.section not in _STAGES or entry.config is None:
+            continue
+        config = names.resolved(entry.config, entry.path)
+        if isinstance(config, MergeConfig):
+            _check_ancestor(recipe, names, entry.path, entry.config, config)
+        nodes.append(Node(entry.id, _STAGES[entry.section], config))
+    return nodes
+
+
+def _check_ancestor(recipe: Recipe, names: Names, path: Any, written: MergeConfig, config: MergeConfig) -> None:
+    """An adapter is a difference from the model it was trained from, and from no other."""
+    for place, member in enumerate(written.models):
+        entry = names.entry(member.use)
+        if entry is None or kind_of(entry) != "adapter":
+            continue
+        start = names.id_of(entry.config.base, (*entry.path, "base"))
+        if start != config.base:
+            where = (*path, "models", place, "use")
+            what = f"adapter '{member.use}' was trained from '{name_of(start)}', not from '{name_of(config.base)}'"
+            names.problems.append(
+                at(recipe.origin(where), where, what, "", f"Set base: {name_of(start)} in this merge")
+            )
+
+
+def _rooted(nodes: list[Node]) -> list[Node]:
+    """The nodes without those that wait, near or far, for something that could not be linked."""
+    while True:
+        known = {node.id for node in nodes}
+        sound = [node for node in nodes if known.issuperset(node.inputs)]
+        if len(sound) == len(nodes):
+            return nodes
+        nodes = sound
+
+
+def _circle(recipe: Recipe, cycle: Cycle) -> Problem:
+    places = [recipe.entries[name] for name in cycle.path if name in recipe.entries]
+    steps = " -> ".join(f"{entry.id} ({recipe.origin(entry.path)})" for entry in places)
+    return at(recipe.origin(places[0].path), places[0].path, f"entries are made from each other in a circle: {steps}")
+
+
+def _reported(recipe: Recipe, graph: Graph, scores: Scores, judged: Node | None) -> Graph:
+    """The graph with the report at its end, where anything is made at all."""
+    if not graph.nodes:
+        return graph
+    candidate = candidate_of(recipe)
+    config = ReportConfig(
+        recipe=recipe.name,
+        command=command(recipe),
+        candidate=candidate.name if candidate else "",
+        scores=scores,
+        verdict=VerdictRef(judged.id) if judged else None,
+        artifacts=tuple(AnyRef(node.id) for node in graph if node.kind not in ("scores", "verdict")),
+        formats=recipe.report.formats,
+    )
+    return graph_of([*graph, Node("report", REPORT, config)])
+
+
+def command(recipe: Recipe) -> str:
+    """What makes all of it again, typed in the project's root."""
+    path = recipe.path.resolve().relative_to(recipe.root.resolve()).as_posix()
+    settings = (part for override in recipe.overrides for part in ("--set", override))
+    return shlex.join(["burnish", "run", path, *settings])

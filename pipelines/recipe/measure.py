@@ -1,0 +1,223 @@
+"""Which model is measured on which suite, what the gates judge, and whether the scores that they name exist."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pipelines.engine.graph import Node
+from pipelines.engine.stage import ModelRef, ScoresRef, refs
+from pipelines.evaluate.config import STAGE as EVALUATE
+from pipelines.evaluate.config import EvaluateConfig, Suite, score_groups
+from pipelines.gate.config import STAGE as GATE
+from pipelines.gate.config import GateConfig
+from pipelines.recipe.mistakes import at, closest
+from pipelines.recipe.names import Names
+from pipelines.recipe.recipe import Recipe
+from pipelines.recipe.shape import Path
+from pipelines.select.config import STAGE as SELECT
+from pipelines.select.config import Candidate, SelectConfig, SelectEntry
+
+Scores = dict[str, dict[str, ScoresRef]]
+"""Suite to the name of a model to its scores; the base comes first."""
+
+
+class Asked(NamedTuple):
+    """A model that is to be measured, and the place in the recipe that asks for it."""
+
+    name: str
+    path: Path
+
+
+def candidate_of(recipe: Recipe) -> Asked | None:
+    """The model that is judged: the one named, else the one exported, else selected, else made last."""
+    if recipe.evaluate and recipe.evaluate.candidate:
+        return Asked(recipe.evaluate.candidate, ("evaluate", "candidate"))
+    exported = {str(getattr(config, "model", "")): name for name, config in recipe.configs("export").items()}
+    if len(exported) == 1:
+        return next(Asked(model, ("export", name, "model")) for model, name in exported.items())
+    selected = [entry for entry in recipe.entries.values() if entry.section == "select"]
+    if len(selected) == 1:
+        return Asked(selected[0].name, selected[0].path)
+    last = _last_models(recipe)
+    return last[0] if len(last) == 1 else None
+
+
+def _last_models(recipe: Recipe) -> list[Asked]:
+    """The models that nothing else is made from."""
+    makers = [entry for entry in recipe.entries.values() if entry.section in ("train", "merge", "select")]
+    used = {str(ref) for entry in makers if entry.config for ref in refs(entry.config)}
+    return [Asked(entry.name, entry.path) for entry in makers if entry.name not in used]
+
+
+def to_measure(recipe: Recipe, names: Names) -> dict[str, list[Asked]]:
+    """The models of each suite: for one that is selected on what it picks from, else base, candidate and `models`.
+
+    What was picked has its scores already: those of the model that it is.
+    """
+    if recipe.evaluate is None:
+        return {}
+    base = [Asked("base", ("base",))] if "base" in recipe.entries else []
+    judged = candidate_of(recipe)
+    shown = [Asked(str(ref), ("evaluate", "models", place)) for place, ref in enumerate(recipe.evaluate.models)]
+    wanted = {suite: list(base) for suite in recipe.evaluate.suites}
+    picked = _by_suite(recipe)
+    for suite, asked in wanted.items():
+        asked += picked.get(suite, [*([judged] if judged else []), *shown])
+    if judged is None and not shown and (recipe.gates or _last_models(recipe)):
+        _ask_for_candidate(recipe, names)
+    elif wanted and not any(wanted.values()):
+        what = "there is nothing to measure: neither a base nor models"
+        names.problems.append(at(recipe.origin(("evaluate",)), ("evaluate",), what))
+    return {suite: list({one.name: one for one in reversed(asked)}.values())[::-1] for suite, asked in wanted.items()}
+
+
+def _by_suite(recipe: Recipe) -> dict[str, list[Asked]]:
+    found: dict[str, list[Asked]] = {}
+    for name, config in recipe.configs("select").items():
+        if isinstance(config, SelectEntry):
+            asked = [Asked(str(ref), ("select", name, "from", place)) for place, ref in enumerate(config.from_)]
+            found.setdefault(config.suite, []).extend(asked)
+    return found
+
+
+def _ask_for_candidate(recipe: Recipe, names: Names) -> None:
+    path: Path = ("gates",) if recipe.gates else ("evaluate",)
+    made = [one.name for one in _last_models(recipe)]
+    got = f"{', '.join(made)} would do" if made else "no model is made"
+    fix = f"Add evaluate: {{candidate: {made[0] if made else 'NAME'}}}"
+    names.problems.append(at(recipe.origin(path), path, "it is not clear which model is judged", got, fix))
+
+
+def evaluations(recipe: Recipe, names: Names, asked: dict[str, list[Asked]]) -> tuple[list[Node], Scores]:
+    """A node for every model on every suite that it is measured on, and their ids."""
+    nodes: list[Node] = []
+    scores: Scores = {}
+    section = recipe.evaluate
+    if section is None:
+        return nodes, scores
+    for name, models in asked.items():
+        suite = names.resolved(section.suites[name], ("evaluate", "suites", name))
+        _check_drift(recipe, names, name, suite)
+        for one in models:
+            model = names.id_of(ModelRef(one.name), one.path)
+            config = EvaluateConfig(
+                model=ModelRef(model),
+                base=ModelRef("base" if "base" in recipe.entries else model),
+                suite=suite,
+                seed=recipe.seed,
+                batch_size=section.batch_size,
+                max_length=section.max_length,
+            )
+            node = Node(f"evaluate.{one.name}@{name}", EVALUATE, config)
+            scores.setdefault(name, {})[one.name] = ScoresRef(node.id)
+            nodes.append(node)
+    return nodes, scores
+
+
+def _check_drift(recipe: Recipe, names: Names, name: str, suite: Suite) -> None:
+    if suite.drift and "base" not in recipe.entries:
+        path = ("evaluate", "suites", name, "drift")
+        what = "drift is measured from the base, and the recipe has no base"
+        names.problems.append(at(recipe.origin(path), path, what, "", "Add a base: section"))
+
+
+def selections(recipe: Recipe, names: Names, scores: Scores) -> list[Node]:
+    """A node for every selection whose suite is there."""
+    gated = {gate.suite for _, gate in recipe.gates}
+    nodes = []
+    for name, entry in recipe.configs("select").items():
+        if not isinstance(entry, SelectEntry):
+            continue
+        path: Path = ("select", name)
+        if entry.suite in gated:
+            what = f"'{entry.suite}' is gated too: selecting on the suite that is gated is selection bias"
+            names.problems.append(at(recipe.origin((*path, "suite")), (*path, "suite"), what, "", "Use two suites"))
+        if _check_rule(recipe, names, entry, path) and _has_base(recipe, names, path):
+            nodes.append(Node(f"select.{name}", SELECT, _selection(entry, names, scores[entry.suite], path)))
+    return nodes
+
+
+def _selection(entry: SelectEntry, names: Names, scores: dict[str, ScoresRef], path: Path) -> SelectConfig:
+    candidates = (
+        Candidate(model=ModelRef(names.id_of(ref, (*path, "from", place))), scores=scores[str(ref)])
+        for place, ref in enumerate(entry.from_)
+    )
+    return SelectConfig(
+        candidates=tuple(candidates),
+        base=scores["base"],
+        maximize=entry.maximize,
+        minimize=entry.minimize,
+        subject_to=entry.subject_to,
+    )
+
+
+def _check_rule(recipe: Recipe, names: Names, entry: SelectEntry, path: Path) -> bool:
+    """Whether the suite of a selection is there; its score and groups are checked too."""
+    if (entry.maximize is None) == (entry.minimize is None):
+        names.problems.append(at(recipe.origin(path), path, "name exactly one of maximize and minimize"))
+    suite = _suite(recipe, names, entry.suite, (*path, "suite"))
+    if suite is None:
+        return False
+    for key, score in (("maximize", entry.maximize), ("minimize", entry.minimize)):
+        if score is not None:
+            _check_known(recipe, names, (*path, key), score, score_groups(suite), f"score of suite '{entry.suite}'")
+    for group in entry.subject_to:
+        groups = score_groups(suite).values()
+        _check_known(recipe, names, (*path, "subject_to", group), group, groups, f"group of suite '{entry.suite}'")
+    return True
+
+
+def _has_base(recipe: Recipe, names: Names, path: Path) -> bool:
+    if "base" in recipe.entries:
+        return True
+    what = "compares with the base, and the recipe has no base"
+    names.problems.append(at(recipe.origin(path), path, what, "", "Add a base: section"))
+    return False
+
+
+def _suite(recipe: Recipe, names: Names, name: str, path: Path) -> Suite | None:
+    suites = recipe.evaluate.suites if recipe.evaluate else {}
+    if name not in suites:
+        fix = closest(name, suites) or (f"There are {', '.join(suites)}" if suites else "Add evaluate: {suites: …}")
+        names.problems.append(at(recipe.origin(path), path, "no suite has this name", f"'{name}'", fix))
+    return suites.get(name)
+
+
+def _check_known(recipe: Recipe, names: Names, path: Path, word: str, known: Iterable[str], what: str) -> None:
+    words = sorted(set(known))
+    if word not in words:
+        fix = closest(word, words) or f"There are {', '.join(words)}"
+        names.problems.append(at(recipe.origin(path), path, f"is no {what}", f"'{word}'", fix))
+
+
+def verdict(recipe: Recipe, names: Names, scores: Scores) -> Node | None:
+    """The node that judges the candidate; none without gates."""
+    judged = candidate_of(recipe)
+    checked = [_check_gate(recipe, names, place) for place, _ in enumerate(recipe.gates)]
+    if not (recipe.gates and all(checked) and judged and _has_base(recipe, names, ("gates",))):
+        return None
+    if judged.name == "base":
+        names.problems.append(at(recipe.origin(judged.path), judged.path, "the base is not judged against itself"))
+        return None
+    suites = list(dict.fromkeys(gate.suite for _, gate in recipe.gates))
+    if any(judged.name not in scores[suite] for suite in suites):
+        return None
+    config = GateConfig(
+        candidate={suite: scores[suite][judged.name] for suite in suites},
+        base={suite: scores[suite]["base"] for suite in suites},
+        gates=tuple(gate for _, gate in recipe.gates),
+    )
+    return Node("gate", GATE, config)
+
+
+def _check_gate(recipe: Recipe, names: Names, number: int) -> bool:
+    place, gate = recipe.gates[number]
+    path: Path = ("gates", place)
+    suite = _suite(recipe, names, gate.suite, (*path, "suite"))
+    if suite is None:
+        return False
+    groups = score_groups(suite)
+    if gate.metric is not None:
+        _check_known(recipe, names, (*path, "metric"), gate.metric, groups, f"score of suite '{gate.suite}'")
+    if gate.group is not None:
+        _check_known(recipe, names, (*path, "group"), gate.group, groups.values(), f"group of suite '{gate.suite}'")
+    return True

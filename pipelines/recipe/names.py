@@ -1,0 +1,108 @@
+"""From the names that a recipe uses to the ids of nodes: kinds checked, adapters baked where a model is wanted."""
+
+from typing import Any, TypeVar
+
+from pipelines.engine.graph import Node
+from pipelines.engine.stage import Config, ModelRef, Ref, WeightsRef
+from pipelines.errors import Problem
+from pipelines.merge.config import STAGE as MERGE
+from pipelines.merge.config import Linear, Member, MergeConfig
+from pipelines.recipe.mistakes import at, closest
+from pipelines.recipe.places import rewritten
+from pipelines.recipe.recipe import Entry, Recipe
+from pipelines.recipe.shape import Path
+
+C = TypeVar("C", bound=Config)
+_KINDS = {"base": "model", "data": "dataset", "replay": "dataset", "merge": "model", "select": "model"}
+_WORDS = {"adapter": "an adapter", "export": "an export"}
+_BAKED = "+base"
+
+
+class Names:
+    """The names of a recipe, the problems met in looking them up, and the adapters that were wanted as models."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.problems: list[Problem] = []
+        self.baked: dict[str, Entry] = {}
+        self._entries = {entry.name: entry for entry in recipe.entries.values()}
+
+    def resolved(self, config: C, path: Path) -> C:
+        """The config, which stands at `path` of the recipe, with node ids in place of names."""
+
+        def change(value: Any, place: Path) -> Any:
+            return self.id_of(value, (*path, *place)) if isinstance(value, Ref) else value
+
+        found: C = rewritten(config, change)
+        return found
+
+    def id_of(self, ref: Ref, path: Path) -> Ref:
+        """The node that a reference at `path` means. A problem is noted where it means none."""
+        entry = self._entries.get(str(ref))
+        if entry is None:
+            self._unknown(ref, path)
+            return ref
+        kind = kind_of(entry)
+        if kind == "adapter" and "adapter" not in ref.wants and "model" in ref.wants:
+            self.baked[entry.name] = entry
+            return type(ref)(f"merge.{entry.name}{_BAKED}")
+        if kind and kind not in ref.wants:
+            wanted = " or ".join(_word(want) for want in reversed(ref.wants))
+            what = f"wants {wanted}, but '{ref}' makes {_word(kind)}"
+            self.problems.append(at(self.recipe.origin(path), path, what))
+        return type(ref)(entry.id)
+
+    def entry(self, name: str) -> Entry | None:
+        """The entry of that name."""
+        return self._entries.get(name)
+
+    def bakes(self) -> list[Node]:
+        """Merges that make models of the adapters that were wanted as models, each onto the base it was trained from.
+
+        A base may be an adapter itself; then it is baked first.
+        """
+        nodes: list[Node] = []
+        done: set[str] = set()
+        while pending := [entry for name, entry in self.baked.items() if name not in done]:
+            for entry in pending:
+                done.add(entry.name)
+                base = self.id_of(entry.config.base, (*entry.path, "base"))
+                config = MergeConfig(
+                    base=ModelRef(base), models=(Member(use=WeightsRef(entry.id)),), method=Linear(kind="linear")
+                )
+                nodes.append(Node(f"merge.{entry.name}{_BAKED}", MERGE, config))
+        return nodes
+
+    def _unknown(self, ref: Ref, path: Path) -> None:
+        origin = self.recipe.origin(path)
+        if ref == "base":
+            what = f"wants {_word(ref.wants[0])}, and the recipe has no base"
+            fix = "Add a base: section, or name a model here"
+            self.problems.append(at(origin, path, what, "", fix))
+            return
+        named = str(ref).rpartition(".")[2]
+        fix = f"Did you mean '{named}'?" if named in self._entries else closest(str(ref), self.fitting(ref))
+        known = ", ".join(self.fitting(ref))
+        fix = fix or closest(str(ref), self._entries) or (f"There are {known}" if known else "")
+        self.problems.append(at(origin, path, "no entry has this name", f"'{ref}'", fix))
+
+    def fitting(self, ref: Ref) -> list[str]:
+        """The names that would do."""
+        wants = {*ref.wants, "adapter"} if "model" in ref.wants else set(ref.wants)
+        return [name for name, entry in self._entries.items() if ":" not in name and kind_of(entry) in wants]
+
+
+def kind_of(entry: Entry) -> str:
+    """The kind of artifact that an entry makes; nothing where its config is too broken to say."""
+    if entry.section == "train":
+        return ("model" if entry.config.method.kind == "full" else "adapter") if entry.config else ""
+    return _KINDS.get(entry.section, entry.section)
+
+
+def name_of(identity: str) -> str:
+    """The name by which the recipe knows a node."""
+    return identity.partition(".")[2].removesuffix(_BAKED) or identity
+
+
+def _word(kind: str) -> str:
+    return _WORDS.get(kind, f"a {kind}" if kind != "scores" else kind)

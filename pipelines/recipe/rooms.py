@@ -1,0 +1,39 @@
+"""What the rooms find wrong in the configs that a recipe gives them, with the lines that say so."""
+
+from collections.abc import Iterable
+
+from pipelines.engine.graph import Node
+from pipelines.engine.worker import load_attribute
+from pipelines.errors import Problem
+from pipelines.recipe.mistakes import in_order
+from pipelines.recipe.recipe import Recipe
+from pipelines.recipe.shape import Path
+
+
+def room_problems(recipe: Recipe, nodes: Iterable[Node]) -> list[Problem]:
+    """Everything that the rooms' light checks say of the nodes."""
+    found = []
+    for node in nodes:
+        if node.stage.check:
+            found += [placed(recipe, node.id, problem) for problem in load_attribute(node.stage.check)(node.config)]
+    return in_order(found)
+
+
+def placed(recipe: Recipe, identity: str, problem: Problem) -> Problem:
+    """A room's problem with the line of the recipe that it is about. Where it names a file, the line comes with it."""
+    path = _path(recipe, identity)
+    inside: Path = (*path, *problem.where.split("."))
+    if recipe.states(inside):
+        path = inside
+    place = f"{recipe.origin(path)}: {'.'.join(map(str, path))}"
+    told = "" if path == inside or not problem.where else f"{problem.where}: "
+    return problem._replace(where=place, what=f"{told}{problem.what}")
+
+
+def _path(recipe: Recipe, identity: str) -> Path:
+    if identity in recipe.entries:
+        return recipe.entries[identity].path
+    section, _, rest = identity.partition(".")
+    if section == "evaluate":
+        return ("evaluate", "suites", rest.rpartition("@")[2])
+    return (section, rest) if rest else (section,)
