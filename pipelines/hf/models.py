@@ -34,6 +34,7 @@ def load_model(
         trust_remote_code=False,
         use_safetensors=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,
         **options,
     )
     _check_loaded(folder, report)
