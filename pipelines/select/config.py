@@ -1,6 +1,8 @@
 """How one model is picked from several, on development scores."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from pipelines.engine.stage import Config, ModelRef, ScoresRef, Stage
 
@@ -9,7 +11,7 @@ class Limit(Config):
     """The most that a group may lose against the base."""
 
     max_drop: float = Field(
-        ge=0, description="Largest loss of the group's mean against the base, in the metric's unit."
+        ge=0, description="Largest loss against the base of any score of the group, in the score's own unit."
     )
 
 
@@ -21,6 +23,12 @@ class SelectEntry(Config):
     minimize: str | None = Field(None, description="Score to make smallest, as task/metric.")
     subject_to: dict[str, Limit] = Field({}, description="Group of the suite to the most that it may lose.")
     suite: str = Field("dev", description="Suite of the scores; never the one that is gated.")
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> Self:
+        if (self.maximize is None) == (self.minimize is None):
+            raise ValueError("name exactly one of maximize and minimize")
+        return self
 
 
 class Candidate(Config):
@@ -38,6 +46,12 @@ class SelectConfig(Config):
     maximize: str | None = None
     minimize: str | None = None
     subject_to: dict[str, Limit] = {}
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> Self:
+        if (self.maximize is None) == (self.minimize is None):
+            raise ValueError("name exactly one of maximize and minimize")
+        return self
 
 
 STAGE = Stage("select", 1, SelectConfig, run="pipelines.select.run:run", makes="model")

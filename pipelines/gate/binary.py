@@ -1,0 +1,51 @@
+"""Right or wrong on the same documents, twice: the interval and the test for paired proportions."""
+
+import math
+from collections.abc import Callable
+from statistics import NormalDist
+
+
+def tango(gained: int, lost: int, n: int, alpha: float) -> tuple[float, float]:
+    """Score interval of the difference of two paired proportions, (gained - lost) / n.
+
+    Tango 1998, Statistics in Medicine 17:891-908: all differences d for which the score test with the variance
+    estimated under d does not reject. Holds its level at small n and at no discordant pair, where the normal
+    interval is far too narrow.
+    """
+    z = NormalDist().inv_cdf(1 - alpha / 2)
+    seen = (gained - lost) / n
+    low = _root(lambda d: _score(d, gained, lost, n) - z, -1.0, seen)
+    high = _root(lambda d: _score(d, gained, lost, n) + z, seen, 1.0)
+    return low, high
+
+
+def _score(difference: float, gained: int, lost: int, n: int) -> float:
+    """The score statistic; it falls in `difference`. `q` is the probability of a loss, most likely given it."""
+    b = (2 * n - gained + lost) * difference - gained - lost
+    c = -lost * difference * (1 - difference)
+    q = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)
+    variance = n * (2 * q + difference * (1 - difference))
+    distance = gained - lost - n * difference
+    return distance / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, distance) if distance else 0.0
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a falling function crosses zero, by bisection."""
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if function(middle) > 0 else (low, middle)
+    return (low + high) / 2
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Two-sided mid-p of McNemar's test: discordant pairs fall either way like a coin.
+
+    Fagerland, Lydersen and Laake 2013, BMC Med. Res. Methodol. 13:91: the exact test is too strict, the mid-p one
+    holds its level. Integers throughout, so that thousands of pairs overflow nothing.
+    """
+    pairs, fewer = gained + lost, min(gained, lost)
+    twice, ways = 0, 1
+    for k in range(fewer):
+        twice += 2 * ways
+        ways = ways * (pairs - k) // (k + 1)
+    return min(1.0, (twice + ways) / (1 << pairs))

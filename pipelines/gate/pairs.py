@@ -1,0 +1,75 @@
+"""Scores of two models brought together document by document, or the reason why they cannot be."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipelines.errors import wrong
+from pipelines.gate.estimate import Pairs
+
+_STORED = {"bits_per_byte": ("nll", 1 / math.log(2)), "agreement": ("agree", 1.0)}
+"""Under which name, and times what, samples hold a metric that has another name there."""
+
+
+class Scores(NamedTuple):
+    """A scores artifact: its folder and its scores.json."""
+
+    folder: Path
+    scores: dict[str, dict[str, Any]]
+    contract: dict[str, dict[str, Any]]
+
+
+def read_scores(folder: Path) -> Scores:
+    content = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    return Scores(folder, content["scores"], content["contract"])
+
+
+def pair(base: Scores, candidate: Scores, name: str) -> Pairs | str:
+    """Both models' numbers on the same documents, or what differs between the two measurements.
+
+    What differs may be a setting, the documents or the prompts: then a difference of the scores means nothing.
+    """
+    measurement, _, metric = name.partition("/")
+    if name not in base.scores:
+        return "the base has no such score"
+    if differs := _differences(base.contract[measurement], candidate.contract[measurement]):
+        return differs
+    before, after = (_read(scores.folder, measurement) for scores in (base, candidate))
+    if [row["doc_hash"] for row in before] != [row["doc_hash"] for row in after]:
+        return "the documents differ"
+    weights = np.array([row["weight"] for row in before], dtype=np.float64)
+    ratio = candidate.scores[name]["kind"] == "ratio"
+    pairs = Pairs(_values(before, metric), _values(after, metric), weights if ratio else None)
+    for scores, values in ((base, pairs.base), (candidate, pairs.candidate)):
+        _check(scores, name, float(values.sum() / (weights.sum() if ratio else len(values))))
+    return pairs
+
+
+def _differences(base: dict[str, Any], candidate: dict[str, Any]) -> str:
+    keys = [key for key in {**base, **candidate} if base.get(key) != candidate.get(key)]
+    return ", ".join(f"{key} differs ({_short(base.get(key))} and {_short(candidate.get(key))})" for key in keys)
+
+
+def _short(value: Any) -> str:
+    """A digest by its first digits."""
+    return str(value)[:12] if isinstance(value, str) and len(value) == 64 else str(value)
+
+
+def _read(folder: Path, measurement: str) -> list[dict[str, Any]]:
+    lines = (folder / "samples" / f"{measurement}.jsonl").read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines if line]
+
+
+def _values(rows: list[dict[str, Any]], metric: str) -> Any:
+    stored, scale = _STORED.get(metric, (metric, 1.0))
+    return np.array([row["scores"][stored] * scale for row in rows], dtype=np.float64)
+
+
+def _check(scores: Scores, name: str, value: float) -> None:
+    """The samples must give the score that is printed beside them."""
+    said = scores.scores[name]["value"]
+    if not math.isclose(said, value, rel_tol=1e-9, abs_tol=1e-12):
+        raise wrong(name, "scores.json and its samples disagree", f"{said} and {value}", "Measure the model again")

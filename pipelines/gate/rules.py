@@ -1,0 +1,61 @@
+"""The three-valued rules: what an interval says about a threshold."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Verdict(StrEnum):
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+class Gain(NamedTuple):
+    """A difference with its interval, turned so that up is better."""
+
+    value: float
+    low: float
+    high: float
+
+
+def gain(delta: float, low: float, high: float, lower_is_better: bool) -> Gain:
+    return Gain(-delta, -high, -low) if lower_is_better else Gain(delta, low, high)
+
+
+def improve(seen: Gain, by: float) -> Verdict:
+    """PASS where the whole interval is a gain of at least `by`, FAIL where none of it is."""
+    if seen.low >= by and seen.low > 0:
+        return Verdict.PASS
+    return Verdict.FAIL if seen.high < by or seen.high <= 0 else Verdict.INCONCLUSIVE
+
+
+def no_regression(seen: Gain, margin: float, p: float, alpha: float) -> Verdict:
+    """Non-inferiority: PASS where the interval ends above -margin.
+
+    FAIL where it lies wholly below, or where a loss beyond the margin is seen and a loss as such is significant.
+    `p` is adjusted for the number of gates. PASS needs no adjustment: all gates must pass at once, which is an
+    intersection-union test (Berger 1982, Technometrics 24:295-300).
+    """
+    if seen.low >= -margin:
+        return Verdict.PASS
+    if seen.high < -margin or (p < alpha and seen.value < 0 and -seen.value >= margin):
+        return Verdict.FAIL
+    return Verdict.INCONCLUSIVE
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p values adjusted for their number, step down (Holm 1979, Scandinavian Journal of Statistics 6:65-70)."""
+    adjusted, largest = [0.0] * len(ps), 0.0
+    for rank, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def overall(verdicts: Sequence[Verdict]) -> Verdict:
+    """FAIL if any fails, else INCONCLUSIVE if any cannot say, else PASS."""
+    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.PASS
