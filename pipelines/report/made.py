@@ -1,0 +1,166 @@
+"""What was made and from what: cards of the data, the training, the merges and the export."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pipelines.report.blocks import bullets, folded, section, table
+from pipelines.report.charts import sparkline
+from pipelines.report.collect import Report
+from pipelines.report.measures import flatten
+from pipelines.report.numbers import ABSENT, count, percent, plain
+from pipelines.report.text import code, name, prose
+
+_SPLITS = ("train", "dev", "test")
+_LONGEST_LIST = 6
+
+
+def data(report: Report) -> str:
+    """A card a dataset: rows in and out, splits, tokens, licence; the files and settings behind a fold."""
+    if not report["data"]:
+        return ""
+    heads = [
+        "dataset",
+        "rows in",
+        "kept",
+        "train / dev / test",
+        "tokens",
+        "loss tokens",
+        "p50 / p95 / max",
+        "mask",
+        "licence",
+    ]
+    cards = table(heads, [_card(entry) for entry in report["data"]])
+    dropped = [_dropped(entry) for entry in report["data"]]
+    files = [
+        f"{name(entry['id'])}: {_file(file)}" for entry in report["data"] for file in entry["facts"].get("files", ())
+    ]
+    legend = "Tokens and their percentiles are those of the training split."
+    return section(
+        "Data",
+        cards,
+        legend,
+        bullets(line for line in dropped if line),
+        folded("Files", bullets(files)),
+        _made(report["data"]),
+    )
+
+
+def training(report: Report) -> str:
+    """Steps, tokens and losses of every training run, with the course of the loss."""
+    if not report["training"]:
+        return ""
+    heads = [
+        "training",
+        "steps",
+        "rows",
+        "tokens",
+        "loss tokens",
+        "loss first -&gt; last",
+        "course",
+        "trainable weights",
+    ]
+    rows = table(heads, [_run(entry) for entry in report["training"]])
+    replayed = [_replay_course(entry) for entry in report["training"]]
+    legend = "Losses are nats per token that carries loss; the course is drawn from its lowest to its highest."
+    return section("Training", rows, legend, bullets(line for line in replayed if line), _made(report["training"]))
+
+
+def merges(report: Report) -> str:
+    return section("Merges", _facts(report["merges"]), _made(report["merges"]))
+
+
+def exports(report: Report) -> str:
+    """What the verification of the export found, and what was held back."""
+    held = [f"{name(ref)}: **held back**" for ref in report["held_back"]]
+    return section("Export", bullets(held), _facts(report["exports"]), _made(report["exports"]))
+
+
+def shown(value: Any) -> str:
+    """Any fact as the content of a cell."""
+    if value is None:
+        return ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return count(value)
+    if isinstance(value, float):
+        return plain(value)
+    if isinstance(value, list):
+        items = [shown(item) for item in value[:_LONGEST_LIST]]
+        return ", ".join(items) + (f", ... ({len(value)})" if len(value) > _LONGEST_LIST else "")
+    return prose(str(value), 160)
+
+
+def _card(entry: Mapping[str, Any]) -> list[str]:
+    facts = entry["facts"]
+    splits = facts.get("splits", {})
+    train = splits.get("train", {})
+    return [
+        name(entry["id"]),
+        count(facts["rows"].get("in")),
+        count(facts["rows"].get("kept")),
+        " / ".join(count(splits.get(split, {}).get("rows", 0)) for split in _SPLITS),
+        count(train.get("tokens")),
+        count(train.get("loss_tokens")),
+        " / ".join(shown(train.get(key)) for key in ("p50", "p95", "max")),
+        shown(facts.get("mask")),
+        shown(facts.get("licence")),
+    ]
+
+
+def _dropped(entry: Mapping[str, Any]) -> str:
+    facts = entry["facts"]
+    reasons = [
+        f"{count(number)} {prose(reason)}" for reason, number in facts["rows"].get("dropped", {}).items() if number
+    ]
+    truncated = [f"{count(facts['truncated'])} truncated"] if facts.get("truncated") else []
+    said = [f"dropped: {', '.join(reasons)}"] if reasons else []
+    return f"{name(entry['id'])} {'; '.join([*said, *truncated])}" if said or truncated else ""
+
+
+def _file(file: Mapping[str, Any]) -> str:
+    return f"{code(file['name'], 120)}, {count(file['rows'])} rows, sha256 {code(str(file['sha256'])[:12])}"
+
+
+def _run(entry: Mapping[str, Any]) -> list[str]:
+    facts = entry["facts"]
+    share = f" ({percent(facts['trainable'], facts['parameters'])})" if "parameters" in facts else ""
+    return [
+        name(entry["id"]),
+        *(count(facts.get(key)) for key in ("steps", "rows", "tokens", "loss_tokens")),
+        f"{plain(facts.get('loss_first'))} -&gt; {plain(facts.get('loss_last'))}",
+        _course(facts, 1),
+        f"{count(facts.get('trainable'))}{share}",
+    ]
+
+
+def _course(facts: Mapping[str, Any], column: int) -> str:
+    losses = [point[column] for point in facts.get("curve", ()) if point[column] is not None]
+    return f"`{sparkline(losses)}`" if losses else ABSENT
+
+
+def _replay_course(entry: Mapping[str, Any]) -> str:
+    losses = [point[2] for point in entry["facts"].get("curve", ()) if point[2] is not None]
+    if not losses:
+        return ""
+    course = f"{plain(losses[0])} -&gt; {plain(losses[-1])} {_course(entry['facts'], 2)}"
+    return f"{name(entry['id'])} on replayed rows: {course}"
+
+
+def _facts(entries: Iterable[Mapping[str, Any]]) -> str:
+    rows = [
+        [name(entry["id"]), name(key), shown(item)] for entry in entries for key, item in flatten(entry["facts"]) if key
+    ]
+    return table(["made", "fact", "value"], rows, left=3) if rows else ""
+
+
+def _made(entries: Iterable[Mapping[str, Any]]) -> str:
+    """The settings of every entry, behind a fold."""
+    lines = [
+        f"{name(entry['id'])}: {code(_settings(entry['settings']), 1000)}" for entry in entries if entry["settings"]
+    ]
+    return folded("Settings that are not the defaults", bullets(lines))
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={item}" for key, item in flatten(settings))

@@ -1,0 +1,102 @@
+"""Where the numbers come from, whether they may be compared, how to make them again, and what they cannot say."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipelines.report.blocks import bullets, folded, section, table
+from pipelines.report.collect import Report
+from pipelines.report.made import shown
+from pipelines.report.measures import flatten
+from pipelines.report.numbers import SHARE, distance
+from pipelines.report.text import name, prose
+
+_FEW = 100
+
+
+def comparability(report: Report) -> str:
+    """A tick for everything that scores must share to be compared, and what differs between which models."""
+    return section("Comparability", *(block for title in report["suites"] for block in _conditions(report, title)))
+
+
+def _conditions(report: Report, title: str) -> Iterator[str]:
+    suite = report["suites"][title]
+    same, differs = suite["contract"]["same"], suite["contract"]["differs"]
+    if len(suite["models"]) > 1:
+        yield f"Suite {name(title)}: {f'{len(differs)} conditions differ' if differs else 'all conditions agree'}."
+    rows = [["differs", name(key), _by_model(values)] for key, values in differs.items()]
+    rows += [["\u2713", *cells] for cells in _shared(same)]
+    if rows:
+        yield folded(f"Conditions of suite {title}", table(["", "condition", "value"], rows, left=3))
+
+
+def _shared(same: Mapping[str, Any]) -> Iterator[list[str]]:
+    """A row a condition; one that has a single value over all measurements is said once."""
+    values: dict[str, set[str]] = {}
+    for key, item in same.items():
+        values.setdefault(key.partition(".")[2], set()).add(_short(item))
+    said = set()
+    for key, item in same.items():
+        condition = key.partition(".")[2]
+        once = bool(condition) and len(values[condition]) == 1
+        if not once or condition not in said:
+            yield [name(condition if once else key), _short(item)]
+        said.add(condition)
+
+
+def provenance(report: Report) -> str:
+    """The base and its notes, and the key of every artifact."""
+    bases = [_base(entry) for entry in report["bases"]]
+    rows = [[name(item["id"]), name(item["kind"]), f"`{item['key'][:12]}`"] for item in report["artifacts"]]
+    listed = folded("Artifacts and their keys", table(["artifact", "kind", "key"], rows, left=3)) if rows else ""
+    return section("Provenance", f"Recipe {name(report['recipe'])}.", *bases, listed)
+
+
+def reproduce(report: Report) -> str:
+    """The one command."""
+    return section("Reproduce", "```sh\n" + report["command"].replace("```", "") + "\n```")
+
+
+def limits(report: Report) -> str:
+    """What this report cannot say."""
+    return section("Limits", bullets(_limits(report)))
+
+
+def _short(value: Any) -> str:
+    """A value of a condition; of a digest the beginning."""
+    if isinstance(value, str) and len(value) >= 40 and all(sign in "0123456789abcdef" for sign in value):
+        return f"`{value[:12]}`"
+    return shown(value)
+
+
+def _by_model(values: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name(model)} {_short(item)}" for model, item in values.items())
+
+
+def _base(entry: Mapping[str, Any]) -> str:
+    facts = {key: item for key, item in flatten(entry["facts"]) if key != "notes" and item not in (None, [], {})}
+    told = ", ".join(f"{prose(key)} {_short(item)}" for key, item in facts.items())
+    notes = [prose(str(note)) for note in entry["facts"].get("notes", ())]
+    lines = [f"{name(entry['id'])}: {told}", *(f"Note: {note}" for note in notes)]
+    return bullets(lines)
+
+
+def _limits(report: Report) -> Iterator[str]:
+    if not report["gates"]:
+        yield "No gate judged anything: this report does not say that the weights may ship."
+    for gate in report["gates"]:
+        mde, threshold = gate["mde"], gate["threshold"]
+        if gate["rule"] == "no_regression" and None not in (mde, threshold) and mde > abs(threshold):
+            asked, seen = distance(threshold, gate["unit"]), distance(mde, gate["unit"])
+            yield f"The gate on {name(gate['name'])} asks about {asked}, and its documents show no less than {seen}."
+    for title, suite in report["suites"].items():
+        few = [row["name"] for row in suite["rows"] if row["unit"] == SHARE and min(row["n"].values()) < _FEW]
+        if few:
+            yield f"Suite {name(title)} has fewer than {_FEW} documents for {', '.join(map(name, few))}."
+        if suite["contract"]["differs"]:
+            yield f"Suite {name(title)} was not measured under the same conditions for all models; see Comparability."
+        for note in suite["notes"]:
+            yield f"Suite {name(title)}, model {name(note['model'])}: {prose(note['note'])}"
+    if not report["suites"]:
+        yield "No model was measured."
+    if report["training"]:
+        yield "Intervals are over documents. What another training seed would change is not in them."

@@ -1,0 +1,75 @@
+"""report.json to Markdown: the order of the sections, and what gives way when a comment cannot hold them all."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+from pipelines.report.collect import Report
+from pipelines.report.judged import gates, verdict
+from pipelines.report.kept import answers, learned_and_kept, selection
+from pipelines.report.made import data, exports, merges, training
+from pipelines.report.origin import comparability, limits, provenance, reproduce
+from pipelines.report.scored import scores
+from pipelines.report.text import name
+
+COMMENT_LIMIT = 65_536
+"""Characters that GitHub takes in one comment."""
+
+Renderer = Callable[[Report], str]
+
+SECTIONS: dict[str, tuple[Renderer, ...]] = {
+    "verdict": (verdict,),
+    "gates": (gates,),
+    "scores": (scores,),
+    "learned and kept": (learned_and_kept,),
+    "selection": (selection,),
+    "answers": (partial(answers, examples=10), partial(answers, examples=3), partial(answers, examples=0)),
+    "data": (data,),
+    "training": (training,),
+    "merges": (merges,),
+    "export": (exports,),
+    "comparability": (comparability,),
+    "provenance": (provenance,),
+    "reproduce": (reproduce,),
+    "limits": (limits,),
+}
+"""In the order of reading; each from its fullest form to its shortest."""
+
+GIVES_WAY = (
+    "answers", "comparability", "provenance", "answers", "data", "merges", "training", "export", "selection",
+    "answers", "learned and kept", "limits", "scores", "gates",
+)  # fmt: skip
+"""What is shortened first when there is too much. A section past its shortest form is left out."""
+
+
+def render(report: Report, limit: int = COMMENT_LIMIT) -> str:
+    """The page, in at most `limit` characters; what was shortened is said at its end."""
+    forms = dict.fromkeys(SECTIONS, 0)
+    bodies = {section: _form(report, section, 0) for section in SECTIONS}
+    shortened: dict[str, None] = {}
+    for section in GIVES_WAY:
+        if len(_page(report, bodies, shortened)) <= limit:
+            break
+        forms[section] += 1
+        shorter = _form(report, section, forms[section])
+        if shorter != bodies[section]:
+            bodies[section] = shorter
+            shortened[section] = None
+    return _page(report, bodies, shortened)
+
+
+def marker(recipe: str) -> str:
+    """The hidden first line by which the comment of a recipe is found again."""
+    return f"<!-- burnish:report:{re.sub(r'[^A-Za-z0-9_-]', '_', recipe)} -->"
+
+
+def _form(report: Report, section: str, form: int) -> str:
+    renderers = SECTIONS[section]
+    return renderers[form](report) if form < len(renderers) else ""
+
+
+def _page(report: Report, bodies: Mapping[str, str], shortened: Iterable[str]) -> str:
+    said = ", ".join(shortened)
+    note = f"Shortened to fit a comment: {said}. All of it is in report.json." if said else ""
+    head = f"{marker(report['recipe'])}\n## Burnish: {name(report['recipe'])}"
+    return "\n\n".join(block for block in (head, *bodies.values(), note) if block) + "\n"
