@@ -1,7 +1,7 @@
 """From a recipe to the graph of its stages."""
 
 import shlex
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.base.config import STAGE as BASE
 from pipelines.engine.graph import Cycle, Graph, Node, graph_of
@@ -32,17 +32,27 @@ _STAGES: dict[str, Stage] = {
 
 def compile_graph(recipe: Recipe) -> Graph:
     """The stages that the recipe asks for. Raises UserError with every reference that does not fit."""
-    graph, problems = link(recipe)
-    if problems:
-        raise UserError(*in_order(problems))
-    return graph
+    linked = link(recipe)
+    if linked.problems:
+        raise UserError(*in_order(linked.problems))
+    return _reported(recipe, linked)
 
 
-def link(recipe: Recipe) -> tuple[Graph, list[Problem]]:
-    """What can be linked of a recipe, sound or not, and what is wrong with its references."""
+class Linked(NamedTuple):
+    """What could be linked of a recipe, and what is wrong with its references."""
+
+    graph: Graph
+    scores: Scores
+    judged: Node | None
+    problems: list[Problem]
+
+
+def link(recipe: Recipe) -> Linked:
+    """Link what can be linked of a recipe, sound or not; the report is left out."""
     names = Names(recipe)
-    exports = [node for node in _entries(recipe, names) if node.stage is EXPORT]
-    nodes = [node for node in _entries(recipe, names) if node.stage is not EXPORT]
+    entries = _entries(recipe, names)
+    exports = [node for node in entries if node.stage is EXPORT]
+    nodes = [node for node in entries if node.stage is not EXPORT]
     scores: Scores = {}
     judged = None
     if recipe.evaluate or not recipe.states(("evaluate",)):
@@ -56,14 +66,16 @@ def link(recipe: Recipe) -> tuple[Graph, list[Problem]]:
     try:
         graph = graph_of(_rooted(nodes))
     except Cycle as cycle:
-        return Graph({}), [*names.problems, _circle(recipe, cycle)]
-    return _reported(recipe, graph, scores, judged), names.problems
+        return Linked(Graph({}), scores, judged, [*names.problems, _circle(recipe, cycle)])
+    return Linked(graph, scores, judged, names.problems)
 
 
 def _entries(recipe: Recipe, names: Names) -> list[Node]:
     """Nodes of the entries that are stages as they stand."""
     nodes = []
     for entry in recipe.entries.values():
+        if entry.config is None:
+            names.check_written(entry)
         if entry.section not in _STAGES or entry.config is None:
             continue
         config = names.resolved(entry.config, entry.path)
@@ -104,8 +116,9 @@ def _circle(recipe: Recipe, cycle: Cycle) -> Problem:
     return at(recipe.origin(places[0].path), places[0].path, f"entries are made from each other in a circle: {steps}")
 
 
-def _reported(recipe: Recipe, graph: Graph, scores: Scores, judged: Node | None) -> Graph:
+def _reported(recipe: Recipe, linked: Linked) -> Graph:
     """The graph with the report at its end, where anything is made at all."""
+    graph, judged = linked.graph, linked.judged
     if not graph.nodes:
         return graph
     candidate = candidate_of(recipe)
@@ -113,7 +126,7 @@ def _reported(recipe: Recipe, graph: Graph, scores: Scores, judged: Node | None)
         recipe=recipe.name,
         command=command(recipe),
         candidate=candidate.name if candidate else "",
-        scores=scores,
+        scores=linked.scores,
         verdict=VerdictRef(judged.id) if judged else None,
         artifacts=tuple(AnyRef(node.id) for node in graph if node.kind not in ("scores", "verdict")),
         formats=recipe.report.formats,

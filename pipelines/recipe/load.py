@@ -20,7 +20,7 @@ from pipelines.recipe.overlay import read_recipe
 from pipelines.recipe.places import rewritten, with_seed
 from pipelines.recipe.recipe import Entry, Recipe
 from pipelines.recipe.sections import ENTRIES, NAME, RESERVED, EvaluateSection, Head, Sections
-from pipelines.recipe.shape import Path, fields_of
+from pipelines.recipe.shape import Path, fields_of, written
 from pipelines.recipe.yaml_file import Item, Origin, origin_of, plain, read_yaml, shown
 from pipelines.report.config import ReportEntry
 
@@ -35,8 +35,7 @@ def load(path: FilePath, overrides: Sequence[str] = ()) -> Recipe:
     reader = _Reader(root, raw)
     recipe = reader.recipe(path, overrides)
     if reader.problems:
-        _, more = link(recipe)
-        raise UserError(*in_order([*reader.problems, *more]))
+        raise UserError(*in_order([*reader.problems, *link(recipe).problems]))
     return recipe
 
 
@@ -138,6 +137,8 @@ class _Reader:
             checked = config.model_validate(plain(item))
         except ValidationError as error:
             self.problems += translate(error, config, item, path)
+            for _, text, place in written(config, item, InputPath):
+                self._absolute(text, item, path, place)
             return None
         seeded: C = checked if config is Head else with_seed(checked, self.seed)
         return self._located(seeded, item, path)
@@ -146,16 +147,17 @@ class _Reader:
         before = len(self.problems)
 
         def change(value: object, place: Path) -> object:
-            if not isinstance(value, InputPath):
-                return value
-            try:
-                return absolute(value, self.root, globs="files" in place)
-            except Missing as error:
-                self.problems.append(at(origin_of(item, place), (*path, *place), error.what, f"'{value}'", error.fix))
-                return value
+            return self._absolute(value, item, path, place) if isinstance(value, InputPath) else value
 
         located: C = rewritten(config, change)
         return located if len(self.problems) == before else None
+
+    def _absolute(self, value: str, item: Item, path: Path, place: Path) -> object:
+        try:
+            return absolute(value, self.root, globs="files" in place)
+        except Missing as error:
+            self.problems.append(at(origin_of(item, place), (*path, *place), error.what, f"'{value}'", error.fix))
+            return InputPath(value)
 
     def _with_suites(self, raw: Item) -> Item:
         """The recipe with every suite in place of the path of its file."""

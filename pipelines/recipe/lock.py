@@ -62,9 +62,9 @@ def make_lock(recipe: Recipe, graph: Graph, commits: Mapping[HubName, str]) -> L
     return Lock(recipe.name, dict(sorted(hub.items())), file_digests(recipe, graph))
 
 
-def file_digests(recipe: Recipe, graph: Iterable[Node]) -> dict[str, str]:
+def file_digests(recipe: Recipe, graph: Iterable[Node], digests: Digests | None = None) -> dict[str, str]:
     """sha256 of every file and folder that a graph reads, by its path from the project's root."""
-    digests = Digests(Path(os.devnull))
+    digests = digests or Digests(Path(os.devnull))
     paths = {Path(path) for node in graph for path in input_paths(node.config)}
     return {os.path.relpath(path, recipe.root): digests.of(path) for path in sorted(paths)}
 
@@ -95,8 +95,11 @@ def read_lock(recipe: Recipe) -> Lock:
     return lock
 
 
-def check_lock(recipe: Recipe, graph: Graph) -> list[Problem]:
-    """What a locked run would take that the lock does not pin, or pins otherwise."""
+def check_lock(recipe: Recipe, graph: Graph, digests: Digests | None = None) -> list[Problem]:
+    """What a locked run would take that the lock does not pin, or pins otherwise.
+
+    `digests` remembers what was read before; without it every file is read.
+    """
     try:
         lock = read_lock(recipe)
     except UserError as error:
@@ -107,7 +110,7 @@ def check_lock(recipe: Recipe, graph: Graph) -> list[Problem]:
         for name in hub_names(graph)
         if not name.pinned and not _COMMIT.fullmatch(lock.hub.get(str(name), ""))
     ]
-    for name, digest in file_digests(recipe, graph).items():
+    for name, digest in file_digests(recipe, graph, digests).items():
         if name not in lock.files:
             found.append(Problem(path, f"{name} is not in the lock", "", again))
         elif lock.files[name] != digest:

@@ -99,6 +99,8 @@ def _problem(config: type[BaseModel], item: Item, path: Path, place: Path, detai
         return _unknown_kind(inner, value, full)
     if kind == "value_error":
         return at(value.origin, full, str(context["error"]))
+    if kind in ("too_short", "string_too_short"):
+        return at(value.origin, full, "must not be empty")
     return at(value.origin, full, _wanted(details), shown(value), _near_choice(details, value))
 
 
@@ -149,8 +151,6 @@ def _wanted(details: list[ErrorDetails]) -> str:
         return f"must be {words} {context[bound]:g}"
     if kind == "string_pattern_mismatch":
         return f"must match {context['pattern']}"
-    if kind in ("too_short", "string_too_short"):
-        return "must not be empty"
     wants = [_WANTS.get(detail["type"].split("_")[0], "") for detail in details if detail["type"].endswith(_MALFORMED)]
     named = " or ".join(dict.fromkeys(word for word in wants if word))
     return f"must be {named}" if named else details[0]["msg"].lower()

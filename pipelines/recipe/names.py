@@ -10,7 +10,9 @@ from pipelines.merge.config import Linear, Member, MergeConfig
 from pipelines.recipe.mistakes import at, closest
 from pipelines.recipe.places import rewritten
 from pipelines.recipe.recipe import Entry, Recipe
-from pipelines.recipe.shape import Path
+from pipelines.recipe.sections import ENTRIES
+from pipelines.recipe.shape import Path, written
+from pipelines.recipe.yaml_file import below
 
 C = TypeVar("C", bound=Config)
 _KINDS = {"base": "model", "data": "dataset", "replay": "dataset", "merge": "model", "select": "model"}
@@ -25,7 +27,9 @@ class Names:
         self.recipe = recipe
         self.problems: list[Problem] = []
         self.baked: dict[str, Entry] = {}
-        self._entries = {entry.name: entry for entry in recipe.entries.values()}
+        self._entries: dict[str, Entry] = {}
+        for entry in recipe.entries.values():
+            self._entries.setdefault(entry.name, entry)
 
     def resolved(self, config: C, path: Path) -> C:
         """The config, which stands at `path` of the recipe, with node ids in place of names."""
@@ -51,6 +55,14 @@ class Names:
             what = f"wants {wanted}, but '{ref}' makes {_word(kind)}"
             self.problems.append(at(self.recipe.origin(path), path, what))
         return type(ref)(entry.id)
+
+    def check_written(self, entry: Entry) -> None:
+        """Look up what an entry refers to although its config is wrong elsewhere."""
+        config, item = ENTRIES.get(entry.section), below(self.recipe.item, entry.path)
+        if config and item:
+            for wanted, text, place in written(config, item, Ref):
+                if text:
+                    self.id_of(wanted(text), (*entry.path, *place))
 
     def entry(self, name: str) -> Entry | None:
         """The entry of that name."""

@@ -62,3 +62,15 @@ def child(annotation: Any, item: Item, key: str | int) -> tuple[Any, FieldInfo |
     config = variant(annotation, item)
     field = fields_of(config).get(str(key)) if config else None
     return (field.annotation, field) if field else (None, None)
+
+
+def written(annotation: Any, item: Item, wanted: type[T], path: Path = ()) -> Iterator[tuple[type[T], str, Path]]:
+    """Every text below a value that will become a `wanted`, with the class it will be and its path."""
+    inside = item.value
+    if isinstance(inside, str):
+        yield from ((option, inside, path) for option in classes(annotation, wanted)[:1])
+    keys = inside if isinstance(inside, dict) else range(len(inside)) if isinstance(inside, list) else ()
+    for key in keys:
+        inner, _ = child(annotation, item, key)
+        if inner:
+            yield from written(inner, inside[key], wanted, (*path, key))

@@ -1,0 +1,28 @@
+"""Pin what a recipe reads from outside: the commit of every hub name and the digest of every file."""
+
+import argparse
+import sys
+
+from pipelines.cli.arguments import add_recipe, answer
+from pipelines.recipe.compile import compile_graph
+from pipelines.recipe.hub import resolve
+from pipelines.recipe.load import load
+from pipelines.recipe.lock import hub_names, lock_path, make_lock, write_lock
+from pipelines.recipe.yaml_file import shown_path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_recipe(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    recipe = load(args.recipe, args.set)
+    graph = compile_graph(recipe)
+    lock = make_lock(recipe, graph, resolve(hub_names(graph)))
+    path = lock_path(recipe)
+    write_lock(path, lock)
+    if args.json:
+        answer({"path": str(path), **lock._asdict()})
+    else:
+        sys.stdout.write(f"{shown_path(path)}: {len(lock.hub)} hub names and {len(lock.files)} files pinned.\n")
+    return 0
