@@ -1,10 +1,13 @@
 """Attention over rows laid end to end: each row by itself, so that no work is spent between rows."""
 
+from functools import lru_cache
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from pipelines.train.packing import Layout, Span
 
 ROWS = "burnish_rows"
 _CAUSAL_LAYERS = {"full_attention", "sliding_attention"}
@@ -19,6 +22,12 @@ def packs(model: PreTrainedModel) -> bool:
     config = model.config.get_text_config()
     layers = set(getattr(config, "layer_types", None) or ())
     return bool(model._supports_attention_backend) and not model._is_stateful and layers <= _CAUSAL_LAYERS
+
+
+def drops_out(model: torch.nn.Module, config: PreTrainedConfig) -> bool:
+    """Whether anything in the model is random while it trains."""
+    modules = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
+    return modules or bool(getattr(config.get_text_config(), "attention_dropout", 0))
 
 
 def attend_by_rows(model: PreTrainedModel) -> bool:
@@ -37,26 +46,38 @@ def rows_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    spans: list[int],
+    layout: Layout,
     sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention in each span: query [1, heads, T, d], key and value [1, kv heads, T, d] -> [1, T, heads, d]."""
-    parts = zip(spans, *(torch.split(states, spans, dim=2) for states in (query, key, value)), strict=True)
-    outputs = [
-        sdpa_attention_forward(module, q, k, v, _window(span, sliding_window, q.device), **options)[0]
-        for span, q, k, v in parts
-    ]
+    """Causal attention of each span over its prefix and itself.
+
+    query [1, heads, T, d], key and value [1, kv heads, T, d] -> [1, T, heads, d].
+    """
+    outputs = []
+    for span in layout.spans:
+        mask = _mask(span.stop - span.start, span.prefix_stop - span.prefix_start, sliding_window, query.device)
+        keys, values = _seen(key, span), _seen(value, span)
+        outputs.append(
+            sdpa_attention_forward(module, query[:, :, span.start : span.stop], keys, values, mask, **options)[0]
+        )
     return torch.cat(outputs, dim=1), None
 
 
-def _window(span: int, width: int | None, device: torch.device) -> torch.Tensor | None:
-    """The mask [1, 1, span, span] of a sliding window of `width` keys; None where plain causal attention will do."""
-    if width is None or span <= width:
+def _seen(states: torch.Tensor, span: Span) -> torch.Tensor:
+    own = states[:, :, span.start : span.stop]
+    if span.prefix_start == span.prefix_stop:
+        return own
+    return torch.cat([states[:, :, span.prefix_start : span.prefix_stop], own], dim=2)
+
+
+@lru_cache(maxsize=64)
+def _mask(length: int, prefix: int, window: int | None, device: torch.device) -> torch.Tensor | None:
+    """Which keys a span sees, [1, 1, length, prefix + length]; None where plain causal attention says the same."""
+    if not prefix and (window is None or length <= window):
         return None
-    at = torch.arange(span, device=device)
-    back = at[:, None] - at[None, :]
-    return ((back >= 0) & (back < width))[None, None]
+    back = torch.arange(prefix, prefix + length, device=device)[:, None] - torch.arange(prefix + length, device=device)
+    return ((back >= 0) & (back < (window or prefix + length)))[None, None]
 
 
 AttentionInterface.register(ROWS, rows_attention)

@@ -39,9 +39,10 @@ def forward_passes(rows: Rows, blocks: Blocks, parts: int, micro: int) -> Datase
     return Dataset.from_dict({"rows": hands, "step_tokens": totals})
 
 
-def collate(rows: Rows, by_rows: bool, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The tensors of one forward pass. Spans are given only to attention that wants them."""
+def collate(rows: Rows, by_rows: bool, share: bool, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The tensors of one forward pass. The layout is given only to attention that goes by rows."""
     (entry,) = entries
     numbers = entry["rows"]
-    packed = pack([rows.rows[number] for number in numbers], [number >= rows.new for number in numbers])
-    return packed._asdict() | {"step_tokens": entry["step_tokens"], "spans": packed.spans if by_rows else []}
+    packed = pack([rows.rows[number] for number in numbers], [number >= rows.new for number in numbers], share)
+    tensors = {name: value for name, value in packed._asdict().items() if by_rows or name != "layout"}
+    return tensors | {"step_tokens": entry["step_tokens"]}

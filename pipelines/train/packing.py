@@ -1,13 +1,16 @@
 """How the rows of a step become forward passes: dealt out by length, then laid end to end without padding."""
 
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from pipelines.hf.chat import IGNORED
+
+WORTH_SHARING = 4
+"""Tokens from which on a common prefix is computed once: below, the masks cost more than the tokens."""
 
 
 class Row(NamedTuple):
@@ -22,16 +25,32 @@ class Row(NamedTuple):
         return np.flatnonzero(self.labels[1:] != IGNORED) + 1
 
 
+class Span(NamedTuple):
+    """Tokens start:stop of a pack. They see one another causally, and all of prefix_start:prefix_stop before that."""
+
+    start: int
+    stop: int
+    prefix_start: int = 0
+    prefix_stop: int = 0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the rows of a pack lie. One object, so that whatever moves batches to devices leaves it whole."""
+
+    spans: tuple[Span, ...]
+
+
 class Pack(NamedTuple):
     """Rows laid end to end, T tokens with N targets among them.
 
-    `input_ids` and `position_ids` [1, T]; `spans`: the length of each row; `keep` [N]: the positions whose next token
-    is a target; `targets` [N]: those tokens; `replayed` [N]: whether they come from a replayed row.
+    `input_ids` and `position_ids` [1, T]; `keep` [N]: the positions whose next token is a target; `targets` [N]: those
+    tokens; `replayed` [N]: whether they come from a replayed row.
     """
 
     input_ids: torch.Tensor
     position_ids: torch.Tensor
-    spans: list[int]
+    layout: Layout
     keep: torch.Tensor
     targets: torch.Tensor
     replayed: torch.Tensor
@@ -52,22 +71,70 @@ def deal(lengths: Sequence[int], parts: int, capacity: int) -> list[list[int]]:
     return [sorted(hands[hand]) for hand in fullest]
 
 
-def pack(rows: Sequence[Row], replayed: Sequence[bool]) -> Pack:
-    """Rows end to end, positions starting from 0 in each. No rows give one token without a target."""
+def pack(rows: Sequence[Row], replayed: Sequence[bool], share: bool = False) -> Pack:
+    """Rows end to end, positions starting from 0 in each. No rows give one token without a target.
+
+    With `share`, rows that begin with the same prompt have it once: all that follows from it is the same for each of
+    them. A shared prefix ends before the first token that predicts a target, so every target keeps a place of its own.
+    """
     if not rows:
-        empty = Row(np.zeros(1, np.int64), np.full(1, IGNORED, np.int64))
-        return pack([empty], [False])
-    spans = [len(row.input_ids) for row in rows]
-    starts = [0, *accumulate(spans)]
-    targets = [row.targets for row in rows]
+        rows, replayed = [Row(np.zeros(1, np.int64), np.full(1, IGNORED, np.int64))], [False]
+    ids, positions, keep, targets, old = [], [], [], [], []
+    spans: list[Span] = []
+    end = 0
+    for group, shared in _groups(rows) if share else (([number], 0) for number in range(len(rows))):
+        prefix = Span(end, end + shared)
+        if shared:
+            spans.append(prefix)
+            ids.append(rows[group[0]].input_ids[:shared])
+            positions.append(np.arange(shared))
+            end += shared
+        for number in group:
+            row, length = rows[number], len(rows[number].input_ids)
+            spans.append(Span(end, end + length - shared, prefix.start, prefix.stop))
+            ids.append(row.input_ids[shared:])
+            positions.append(np.arange(shared, length))
+            keep.append(end - shared + row.targets - 1)
+            targets.append(row.labels[row.targets])
+            old.append(np.full(len(row.targets), replayed[number]))
+            end += length - shared
     return Pack(
-        input_ids=_tensor([row.input_ids for row in rows])[None],
-        position_ids=torch.cat([torch.arange(span) for span in spans])[None],
-        spans=spans,
-        keep=_tensor([start + at - 1 for start, at in zip(starts, targets, strict=False)]),
-        targets=_tensor([row.labels[at] for row, at in zip(rows, targets, strict=True)]),
-        replayed=torch.tensor([old for old, at in zip(replayed, targets, strict=True) for _ in at], dtype=torch.bool),
+        input_ids=_tensor(ids)[None],
+        position_ids=_tensor(positions)[None],
+        layout=Layout(tuple(spans)),
+        keep=_tensor(keep),
+        targets=_tensor(targets),
+        replayed=_tensor(old).bool(),
     )
+
+
+def _groups(rows: Sequence[Row]) -> Iterator[tuple[list[int], int]]:
+    """Rows that begin alike and how many tokens they share, 0 where that is not worth it.
+
+    In lexical order, rows that begin alike are neighbours; a group grows as long as that saves tokens.
+    """
+    order = sorted(range(len(rows)), key=lambda number: (rows[number].input_ids.tolist(), number))
+    group, shared = order[:1], _prompt(rows[order[0]])
+    for number in order[1:]:
+        wider = _common(rows[group[0]].input_ids, rows[number].input_ids, min(shared, _prompt(rows[number])))
+        if wider >= WORTH_SHARING and len(group) * wider >= (len(group) - 1) * shared:
+            group, shared = [*group, number], wider
+        else:
+            yield group, shared if len(group) > 1 else 0
+            group, shared = [number], _prompt(rows[number])
+    yield group, shared if len(group) > 1 else 0
+
+
+def _prompt(row: Row) -> int:
+    """How many tokens come before the first that predicts a target."""
+    targets = row.targets
+    return int(targets[0]) - 1 if len(targets) else 0
+
+
+def _common(one: np.ndarray, other: np.ndarray, most: int) -> int:
+    """The length of what both begin with, `most` at most."""
+    differ = np.flatnonzero(one[:most] != other[:most])
+    return int(differ[0]) if len(differ) else most
 
 
 def _tensor(pieces: Sequence[np.ndarray]) -> torch.Tensor:

@@ -20,7 +20,7 @@ from pipelines.hf.rows import read_rows
 from pipelines.train import checkpoints
 from pipelines.train.adapters import quantization, save_adapter, with_adapters
 from pipelines.train.arguments import trainer_arguments
-from pipelines.train.attention import attend_by_rows, packs
+from pipelines.train.attention import attend_by_rows, drops_out, packs
 from pipelines.train.check import batch_problems
 from pipelines.train.config import Full, QLora, TrainConfig
 from pipelines.train.feed import Blocks, Rows, collate, forward_passes
@@ -61,7 +61,7 @@ def run(config: TrainConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
         model=model,
         args=args,
         train_dataset=forward_passes(rows, blocks, args.world_size * args.gradient_accumulation_steps, micro),
-        data_collator=partial(collate, rows, by_rows),
+        data_collator=partial(collate, rows, by_rows, by_rows and not drops_out(model, _causal(model).config)),
         processing_class=load_tokenizer(base.path),
         pace=partial(rate, total=len(blocks), warmup=config.warmup, kind=config.schedule),
         ledger=ledger,

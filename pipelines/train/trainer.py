@@ -17,14 +17,15 @@ from pipelines.engine.progress import progress
 from pipelines.train import checkpoints
 from pipelines.train.ledger import Ledger
 
+_FORWARD = ("input_ids", "position_ids", "layout")
 FUSED_ABOVE = 2**28
 """Logits (N targets times the vocabulary) beyond which they are computed in tiles instead of being held."""
 
 
 def token_losses(model: torch.nn.Module, inputs: dict[str, Any], vocabulary: int, keeps_logits: bool) -> torch.Tensor:
     """Negative log-likelihood in nats of every target, [N] in float32; the head is computed at those positions only."""
-    spans = {"spans": inputs["spans"]} if inputs["spans"] else {}
-    forward = {"input_ids": inputs["input_ids"], "position_ids": inputs["position_ids"], "use_cache": False, **spans}
+    known: dict[str, Any] = {name: inputs[name] for name in _FORWARD if name in inputs}
+    forward = known | {"use_cache": False}
     keep, targets = inputs["keep"], inputs["targets"]
     if len(keep) * vocabulary > FUSED_ABOVE:
         labels = torch.full_like(inputs["input_ids"], -100)

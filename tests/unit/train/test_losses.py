@@ -67,6 +67,18 @@ def some_rows():
     return [Row(np.array(one.input_ids), np.array(one.labels)) for one in made]
 
 
+def alike_rows():
+    """Rows of which three begin with one prompt, two with another, and one with none of them."""
+    one, other = list(range(10, 18)), list(range(30, 42))
+    made = [(one, 5, 2), (other, 9, 4), (one, 1, 1), ([], 6, 3), (one, 8, 8), (other, 3, 1)]
+    rows = []
+    for number, (prompt, length, loss) in enumerate(made):
+        end = row(number, length, loss, 97)
+        labels = [-100] * len(prompt) + end.labels
+        rows.append(Row(np.array(prompt + end.input_ids), np.array(labels)))
+    return rows
+
+
 def plain(model, rows):
     """Sum of the losses and their gradients, each row in a forward pass of its own."""
     model.zero_grad()
@@ -78,13 +90,17 @@ def plain(model, rows):
     return sum(losses).item(), {name: weight.grad.clone() for name, weight in model.named_parameters()}
 
 
-def packed(model, rows, by_rows):
+def without_layout(inputs):
+    return {name: value for name, value in inputs.items() if name != "layout"}
+
+
+def packed(model, rows, by_rows, share=False):
     """The same through `token_losses`, in one forward pass where the model allows it."""
     model.zero_grad()
     total = 0.0
     for group in [rows] if packs(model) else [[one] for one in rows]:
-        inputs = pack(group, [False] * len(group))._asdict()
-        losses = token_losses(model, inputs | {"spans": inputs["spans"] if by_rows else []}, 97, True)
+        inputs = pack(group, [False] * len(group), share)._asdict()
+        losses = token_losses(model, inputs if by_rows else without_layout(inputs), 97, True)
         losses.sum().backward()
         total += losses.sum().item()
     return total, {name: weight.grad.clone() for name, weight in model.named_parameters()}
@@ -120,6 +136,14 @@ def test_token_losses_in_tiles_equals_logits_held(name, monkeypatch):
     same(held, packed(model, rows, by_rows))
 
 
+@pytest.mark.parametrize("name", ["llama", "qwen2", "mistral-window", "gemma3", "mixtral", "granite-scaled"])
+def test_token_losses_shared_prompt_computed_once_equals_rows_apart(name):
+    model, rows = model_of(name), alike_rows()
+    expected = plain(model, rows)
+    assert attend_by_rows(model)
+    same(expected, packed(model, rows, by_rows=True, share=True))
+
+
 def test_packs_models_with_state_along_the_sequence_do_not():
     assert [name for name in CONFIGS if not packs(model_of(name))] == ["bloom-alibi", "mamba"]
 
@@ -127,5 +151,5 @@ def test_packs_models_with_state_along_the_sequence_do_not():
 def test_token_losses_without_rows_give_zero_gradients():
     model = model_of("llama")
     inputs = pack([], [])._asdict()
-    token_losses(model, inputs | {"spans": []}, 97, True).sum().backward()
+    token_losses(model, without_layout(inputs), 97, True).sum().backward()
     assert all(not weight.grad.any() for weight in model.parameters())
