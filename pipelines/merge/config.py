@@ -11,7 +11,7 @@ class Member(Config):
     """One of the models or adapters that are merged."""
 
     use: WeightsRef
-    weight: float = Field(1.0, description="Its weight in the method's formula.")
+    weight: float = Field(1.0, allow_inf_nan=False, description="Its weight in the method's formula.")
 
 
 class Linear(Config):
@@ -32,7 +32,7 @@ class Ties(Config):
 
     kind: Literal["ties"]
     density: float = Field(0.2, ge=0, le=1, description="Share of each task vector that survives the trim.")
-    lambda_: float = Field(1.0, alias="lambda", description="Scale of the merged task vector.")
+    lambda_: float = Field(1.0, alias="lambda", allow_inf_nan=False, description="Scale of the merged task vector.")
 
 
 class DareTies(Config):
@@ -40,7 +40,7 @@ class DareTies(Config):
 
     kind: Literal["dare_ties"]
     density: float = Field(0.5, gt=0, le=1, description="Probability that an element survives.")
-    lambda_: float = Field(1.0, alias="lambda", description="Scale of the merged task vector.")
+    lambda_: float = Field(1.0, alias="lambda", allow_inf_nan=False, description="Scale of the merged task vector.")
     seed: int = Field(0, description="Seed of the masks.")
 
 
@@ -61,12 +61,18 @@ class MergeConfig(Config):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.method.kind == "linear" and sum(member.weight for member in self.models) == 0:
+        weights = [member.weight for member in self.models]
+        # 0.1 + 0.2 - 0.3 is 5.6e-17: what rounding leaves of a zero must not be divided by.
+        if self.method.kind == "linear" and abs(sum(weights)) <= 1e-9 * sum(map(abs, weights)):
             raise ValueError("the weights sum to 0, so their mean is not defined")
         if self.method.kind == "interpolate" and len(self.models) != 1:
             raise ValueError("interpolate takes exactly one model; use linear for several")
-        if any(member.weight < 0 for member in self.models) and self.method.kind != "linear":
+        if self.method.kind == "interpolate" and weights != [1.0]:
+            raise ValueError("interpolate takes no weight; alpha says how far to go")
+        if self.method.kind != "linear" and min(weights) < 0:
             raise ValueError("negative weights have no meaning where signs are elected; use linear")
+        if not any(weights):
+            raise ValueError("all weights are 0, so nothing would be merged")
         return self
 
 

@@ -1,0 +1,39 @@
+"""Which tensors embedding and output head share, told from config and names."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_HEADS = ("lm_head.weight", "embed_out.weight")
+_EMBEDDINGS = (
+    "embed_tokens.weight",
+    "wte.weight",
+    "embed_in.weight",
+    "word_embeddings.weight",
+    "tok_embeddings.weight",
+)
+
+
+def tie_flag(config: Mapping[str, Any]) -> bool | None:
+    """tie_word_embeddings, where the config says; architectures differ in their default."""
+    flag = config.get("tie_word_embeddings", (config.get("text_config") or {}).get("tie_word_embeddings"))
+    return None if flag is None else bool(flag)
+
+
+def head_name(names: Iterable[str]) -> str | None:
+    """The stored output head."""
+    return next((name for name in sorted(names) if _ends(name, _HEADS)), None)
+
+
+def embedding_name(names: Iterable[str]) -> str | None:
+    """The token embedding."""
+    return next((name for name in sorted(names) if _ends(name, _EMBEDDINGS)), None)
+
+
+def is_tied(config: Mapping[str, Any], names: Iterable[str]) -> bool:
+    """True where the head is the embedding. Where the config does not say, a head that is not stored must be."""
+    flag = tie_flag(config)
+    return flag if flag is not None else head_name(names) is None
+
+
+def _ends(name: str, endings: tuple[str, ...]) -> bool:
+    return any(name == ending or name.endswith(f".{ending}") for ending in endings)
