@@ -1,6 +1,7 @@
 """One rank of a training: python -m tests.unit.train.rank BASE DATA REPLAY OUT CONFIG."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -16,4 +17,4 @@ if __name__ == "__main__":
         "old": Artifact("old", "dataset", old, "0"),
     }
     result = run(TrainConfig.model_validate(json.loads(sys.argv[5])), inputs, out)
-    sys.stdout.write(json.dumps(result) + "\n")
+    sys.stdout.write(json.dumps(result | {"world": os.environ.get("WORLD_SIZE", "1")}) + "\n")

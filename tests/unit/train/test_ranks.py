@@ -49,6 +49,7 @@ def config(kind, **changes):
 def test_two_processes_give_the_weights_of_one(kind, arguments, tmp_path):
     one = train([sys.executable], arguments, tmp_path / "one", config(kind))
     two = train(accelerate_command(Launch(), 2), arguments, tmp_path / "two", config(kind, micro_batch_size=1))
+    assert (one["world"], two["world"]) == ("1", "2")
     assert one["steps"] == two["steps"]
     for mine, other in zip(one["curve"], two["curve"], strict=True):
         assert mine == pytest.approx(other, rel=1e-5)
