@@ -102,8 +102,8 @@ def _sample(row: dict[str, Any]) -> Sample:
 
 
 def _answer(row: dict[str, Any]) -> str:
-    """What was generated; for choices the one with the highest log-likelihood; for one continuation, it or nothing."""
-    responses = row["filtered_resps"]
+    """What was generated, before any filter; for choices the likeliest; for one continuation, it or nothing."""
+    responses = [first for first, *_ in row["resps"]]
     if not isinstance(responses[0], tuple):
         return str(responses[0])
     if len(responses) > 1:

@@ -223,7 +223,7 @@ def test_scores_equal_those_of_the_lm_eval_command_line(template, pico_base, sui
         mine = read_samples(tmp_path / "out", name)
         assert [s["doc_hash"] for s in mine] == [s["doc_hash"] for s in samples[name]]
         assert [s["prompt"] for s in mine] == [s["arguments"]["gen_args_0"]["arg_0"] for s in samples[name]]
-    assert [s["answer"] for s in mine] == [s["filtered_resps"][0] for s in samples["answers"]]
+    assert [s["answer"] for s in mine] == [s["resps"][0][0] for s in samples["answers"]]
 
 
 def command_line(model: Path, folder: Path, template: bool) -> tuple[dict, dict]:
