@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
@@ -11,6 +12,7 @@ from pipelines.engine.stage import Config
 from pipelines.errors import Problem, UserError
 
 BySplit = dict[str, tuple[str, ...]]
+_AN = re.compile(r"\b([Aa]) ([aeiou])")
 
 
 class Settings(Config):
@@ -83,7 +85,7 @@ def _ticket(made_of: Settings, split: str, intent: str, rng: random.Random) -> T
         "name": rng.choice(made_of.names),
     }
     urgent = rng.random() < 0.5
-    sentences = [families[family].format(**slots)]
+    sentences = [_AN.sub(r"\1n \2", families[family].format(**slots))]
     if urgent or rng.random() < 0.3:
         cue = rng.choice((made_of.urgent if urgent else made_of.calm)[split])
         sentences.insert(rng.randrange(2), cue)

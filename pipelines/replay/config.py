@@ -43,4 +43,12 @@ class ReplayConfig(Config):
     seed: int = Field(0, description="Seed of the sample.")
 
 
-STAGE = Stage("replay", 1, ReplayConfig, run="pipelines.replay.run:run", makes="dataset", resumable=True)
+STAGE = Stage(
+    "replay",
+    1,
+    ReplayConfig,
+    run="pipelines.replay.run:run",
+    check="pipelines.replay.check:check",
+    makes="dataset",
+    resumable=True,
+)
