@@ -101,6 +101,7 @@ class Store:
     def commit(self, record: Record) -> Record:
         """Give the files in the partial folder their checksums and the artifact its name, in one rename."""
         partial = self.partial(record.stage, record.key)
+        (partial / RECORD).unlink(missing_ok=True)  # a folder that was copied from another artifact brings its own
         files = {}
         for path in sorted(path for path in partial.rglob("*") if path.is_file()):
             path.chmod(0o644)

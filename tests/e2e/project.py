@@ -54,7 +54,11 @@ texts:
 """
 TEST = """
 tasks:
-  capitals: {file: evals/capitals.yaml, metric: acc, chat_template: false}
+  capitals:
+    file: evals/capitals.yaml
+    documents: {file: evals/capitals.jsonl}
+    metric: acc
+    chat_template: false
 texts:
   words: {files: words.txt, max_length: 64}
 drift:
@@ -62,9 +66,6 @@ drift:
 """
 CAPITALS = """
 task: capitals
-dataset_path: json
-dataset_kwargs: {data_files: {test: evals/capitals.jsonl}}
-test_split: test
 output_type: multiple_choice
 doc_to_text: "{{question}}"
 doc_to_choice: "{{choices}}"
@@ -92,7 +93,7 @@ def make(folder: Path, recipe: str = RECIPE) -> Path:
         CAPITALS.replace("evals/capitals.jsonl", str(folder / "evals/c.jsonl"))
     )
     items = [{"question": f"capital {city}:", "choices": [city, "Bern", "Rio"], "label": 0} for city in CITIES]
-    (folder / "evals" / "c.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    (folder / "evals" / "capitals.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
     path = folder / "recipe.yaml"
     path.write_text(recipe)
     return path

@@ -88,3 +88,11 @@ def test_graph_cycle_is_told_as_a_path() -> None:
         graph_of(nodes)
     assert caught.value.path[0] == caught.value.path[-1]
     assert set(caught.value.path) == {"a", "b"}
+
+
+def test_store_record_copied_from_another_artifact_is_not_a_file_of_this_one(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (store.begin("toy", KEY, resumable=False) / "artifact.json").write_text("{}")
+    finished_again = store.commit(Record("toy.a", "toy", "scores", KEY, {}, {}, {}, {}))
+    assert finished_again.files == {}
+    assert store.find("toy", KEY) is not None
