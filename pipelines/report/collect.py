@@ -18,11 +18,13 @@ Report = dict[str, Any]
 class Extras(NamedTuple):
     """What is read from the artifacts' folders beside their metrics.
 
-    `samples` has the samples by suite, model and measurement; `settings` the settings that an artifact was made with.
+    `samples` has the samples by suite, model and measurement; `settings` the settings that an artifact was made with,
+    `checks` what the verification of an export saw.
     """
 
     samples: Mapping[tuple[str, str, str], Samples] = {}
     settings: Mapping[str, Mapping[str, Any]] = {}
+    checks: Mapping[str, Sequence[Mapping[str, Any]]] = {}
 
 
 def collect(config: ReportConfig, inputs: Mapping[str, Artifact], extras: Extras) -> Report:
@@ -71,7 +73,12 @@ def _entries(
     made: Mapping[str, Artifact], extras: Extras, belongs: Callable[[str, Artifact], bool]
 ) -> list[dict[str, Any]]:
     return [
-        {"id": ref, "facts": steady(item.metrics), "settings": dict(extras.settings.get(ref, {}))}
+        {
+            "id": ref,
+            "facts": steady(item.metrics),
+            "settings": dict(extras.settings.get(ref, {})),
+            "checks": list(extras.checks.get(ref, ())),
+        }
         for ref, item in made.items()
         if belongs(ref, item)
     ]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.report.blocks import bullets, section, table
+from pipelines.report.blocks import bullets, folded, section, table
 from pipelines.report.collect import Report
 from pipelines.report.numbers import ABSENT, count, difference, distance, interval, probability, value
 from pipelines.report.text import name, prose
@@ -25,22 +25,23 @@ def verdict(report: Report) -> str:
 
 
 def gates(report: Report) -> str:
-    """Every gate with its numbers, and what is to be said about those that did not pass."""
+    """Every gate with its numbers and its sentence; the sentences of those that passed are folded."""
     if not report["gates"]:
         return ""
-    levels = {gate.get("alpha", 0.05) for gate in report["gates"]}
-    level = f"{100 * (1 - levels.pop()):g} % CI" if len(levels) == 1 else "CI"
-    heads = ["gate", "rule", "base", "candidate", "difference", level, "p", "MDE", "n", "verdict"]
+    levels = {gate.get("alpha") for gate in report["gates"]}
+    level = f"{100 * (1 - alpha):g} % CI" if len(levels) == 1 and (alpha := levels.pop()) else "CI"
+    heads = ["gate", "rule", "base", "candidate", "difference", level, "p (Holm)", "MDE", "n", "verdict"]
     rows = [_gate_row(gate) for gate in report["gates"]]
-    says = [
-        f"**{g['verdict']}** {name(g['name'])}: {prose(g['says'])}" for g in report["gates"] if g["verdict"] != "PASS"
-    ]
+    open_ = [f"**{gate['verdict']}** {prose(gate['says'])}" for gate in report["gates"] if gate["verdict"] != "PASS"]
+    passed = [f"**PASS** {prose(gate['says'])}" for gate in report["gates"] if gate["verdict"] == "PASS"]
     legend = "MDE: the smallest difference that this many documents show four times out of five."
-    return section("Gates", table(heads, rows, left=2), bullets(says), legend)
+    return section("Gates", table(heads, rows, left=2), bullets(open_), legend, folded("Passed", bullets(passed)))
 
 
 def _gate_in_words(gate: Mapping[str, Any]) -> str:
     unit = gate["unit"]
+    if gate["delta"] is None:
+        return f"{name(gate['name'])} not comparable"
     bounds = interval(gate["low"], gate["high"], unit)
     return f"{name(gate['name'])} {difference(gate['delta'], unit)}" + ("" if bounds == ABSENT else f" {bounds}")
 
@@ -67,7 +68,7 @@ def _gate_row(gate: Mapping[str, Any]) -> list[str]:
         value(gate["candidate"], unit),
         difference(gate["delta"], unit),
         interval(gate["low"], gate["high"], unit),
-        probability(gate["p"]),
+        probability(gate["p_holm"]),
         distance(gate["mde"], unit),
         count(gate["n"]),
         f"**{gate['verdict']}**",

@@ -72,7 +72,13 @@ def merges(report: Report) -> str:
 def exports(report: Report) -> str:
     """What the verification of the export found, and what was held back."""
     held = [f"{name(ref)}: **held back**" for ref in report["held_back"]]
-    return section("Export", bullets(held), _facts(report["exports"]), _made(report["exports"]))
+    rows = [
+        [f"\u2713 {name(entry['id'])}", prose(str(check["name"])), shown(check["saw"])]
+        for entry in report["exports"]
+        for check in entry["checks"]
+    ]
+    checks = table(["verified", "check", "saw"], rows, left=3) if rows else ""
+    return section("Export", bullets(held), checks, _facts(report["exports"]), _made(report["exports"]))
 
 
 def shown(value: Any) -> str:
@@ -85,6 +91,8 @@ def shown(value: Any) -> str:
         return count(value)
     if isinstance(value, float):
         return plain(value)
+    if isinstance(value, dict):
+        return " ".join(f"{prose(str(key))} {shown(item)}" for key, item in value.items())
     if isinstance(value, list):
         items = [shown(item) for item in value[:_LONGEST_LIST]]
         return ", ".join(items) + (f", ... ({len(value)})" if len(value) > _LONGEST_LIST else "")
@@ -115,7 +123,9 @@ def _dropped(entry: Mapping[str, Any]) -> str:
     ]
     truncated = [f"{count(facts['truncated'])} truncated"] if facts.get("truncated") else []
     said = [f"dropped: {', '.join(reasons)}"] if reasons else []
-    return f"{name(entry['id'])} {'; '.join([*said, *truncated])}" if said or truncated else ""
+    wanted = [f"{count(facts['wanted'])} rows wanted"] if facts.get("wanted") else []
+    told = "; ".join([*wanted, *said, *truncated])
+    return f"{name(entry['id'])}: {told}" if told else ""
 
 
 def _file(file: Mapping[str, Any]) -> str:
@@ -148,10 +158,15 @@ def _replay_course(entry: Mapping[str, Any]) -> str:
 
 
 def _facts(entries: Iterable[Mapping[str, Any]]) -> str:
+    facts = [(entry, {key: item for key, item in entry["facts"].items() if key != "notes"}) for entry in entries]
     rows = [
-        [name(entry["id"]), name(key), shown(item)] for entry in entries for key, item in flatten(entry["facts"]) if key
+        [name(entry["id"]), name(key), shown(item)] for entry, known in facts for key, item in flatten(known) if key
     ]
-    return table(["made", "fact", "value"], rows, left=3) if rows else ""
+    notes = [
+        f"{name(entry['id'])}: {prose(str(note))}" for entry, _ in facts for note in entry["facts"].get("notes", ())
+    ]
+    blocks = [table(["made", "fact", "value"], rows, left=3) if rows else "", bullets(notes)]
+    return "\n\n".join(block for block in blocks if block)
 
 
 def _made(entries: Iterable[Mapping[str, Any]]) -> str:

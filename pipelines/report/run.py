@@ -11,10 +11,12 @@ from pipelines.report.collect import BASE, Extras, collect
 from pipelines.report.config import ReportConfig
 from pipelines.report.render import render
 
+VERIFICATION = "verification.json"
+
 
 def run(config: ReportConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
     """Fill `out_dir` with report.json and the formats that are asked for."""
-    report = collect(config, inputs, Extras(_samples(config, inputs), _settings(inputs)))
+    report = collect(config, inputs, Extras(_samples(config, inputs), _settings(inputs), _checks(inputs)))
     write_json(out_dir / "report.json", report)
     page = render(report)
     if "markdown" in config.formats:
@@ -30,6 +32,14 @@ def _samples(config: ReportConfig, inputs: Inputs) -> dict[tuple[str, str, str],
         for model, ref in models.items()
         if model in (BASE, config.candidate) and ref in inputs
         for path in sorted((inputs[ref].path / "samples").glob("*.jsonl"))
+    }
+
+
+def _checks(inputs: Inputs) -> dict[str, list[dict[str, Any]]]:
+    """What the verification of each export saw."""
+    files = {str(ref): artifact.path / VERIFICATION for ref, artifact in inputs.items()}
+    return {
+        ref: json.loads(path.read_text(encoding="utf-8"))["checks"] for ref, path in files.items() if path.is_file()
     }
 
 

@@ -45,16 +45,21 @@ def artifacts(folder: Path, held_back: bool = False) -> dict[str, Artifact]:
         "identity": {"config": {"method": {"kind": "lora", "rank": 16}, "on": {"input": made["data.tickets"].key}}}
     }
     (made["train.tuned"].path / "artifact.json").write_text(json.dumps(record))
+    if not held_back:
+        checks = [{"name": "tokenizer and template are the base's", "saw": "equal"}, {"name": "logits", "saw": 0.0}]
+        (made["export.ship"].path / "verification.json").write_text(json.dumps({"checks": checks}))
     return made
 
 
 def verdict(**changes: Any) -> dict[str, Any]:
     gates = [
         {"name": "tickets/exact_match", "suite": "test", "rule": "improve", "base": 0.02, "candidate": 0.38,
-         "delta": 0.36, "low": 0.27, "high": 0.45, "p": 0.00001, "n": 100, "threshold": 0.05, "method": "mcnemar",
+         "delta": 0.36, "low": 0.27, "high": 0.45, "p": 0.00001, "p_holm": 0.00002, "n": 100, "alpha": 0.05,
+         "threshold": 0.05, "method": "mcnemar",
          "mde": 0.08, "verdict": "PASS", "says": "tickets/exact_match improved by 36.0 points."},
         {"name": "pydoc/bits_per_byte", "suite": "test", "rule": "no_regression", "base": 1.006, "candidate": 1.019,
-         "delta": 0.013, "low": 0.002, "high": 0.024, "p": 0.031, "n": 60, "threshold": 0.02, "method": "bootstrap",
+         "delta": 0.013, "low": 0.002, "high": 0.024, "p": 0.031, "p_holm": 0.031, "n": 60, "alpha": 0.05,
+         "threshold": 0.02, "method": "bootstrap",
          "mde": 0.031, "verdict": "INCONCLUSIVE", "says": "The loss may pass 0.02: about 160 documents are needed."},
     ]  # fmt: skip
     return {"verdict": "INCONCLUSIVE", "blocks": False, "candidate": "best", "gates": gates} | changes
@@ -98,14 +103,24 @@ def _facts() -> dict[str, tuple[str, dict[str, Any]]]:
         "parameters": 134515008,
         "notes": ["The weights are 4-bit dequantised."],
     }
+    merge = {
+        "method": "interpolate", "tensors": 272, "changed": 210, "seconds": 3.2, "notes": ["The head is tied."],
+        "models": [{"name": "train.tuned", "weight": 1.0, "delta_norm_ratio": 0.0123}],
+    }  # fmt: skip
     facts: dict[str, tuple[str, dict[str, Any]]] = {
         "base": ("model", base),
         "data.tickets": ("dataset", card),
-        "replay.own": ("dataset", card | {"rows": {"in": 520, "kept": 500, "dropped": {"too short": 20}}, "files": []}),
+        "replay.own": (
+            "dataset",
+            card | {"rows": {"in": 520, "kept": 500, "dropped": {"too short": 20}}, "files": [], "wanted": 500},
+        ),
         "train.tuned": ("adapter", train),
-        "merge.kept": ("model", {"method": "interpolate", "tensors": 272, "seconds": 3.2}),
+        "merge.kept": ("model", merge),
         "select.best": ("model", {"picked": "kept", "rule": "maximize tickets/exact_match", "table": table}),
-        "export.ship": ("export", {"safetensors": {"files": 1, "max_logit_difference": 0.0, "seconds": 9.1}}),
+        "export.ship": (
+            "export",
+            {"dtype": "float32", "files": 9, "bytes": 538060672, "max_abs_dlogit": 0.0, "seconds": 9.1},
+        ),
         "gate": ("verdict", verdict()),
     }
     for suite, models in (("dev", ("base", "tuned")), ("test", tuple(MODELS))):

@@ -118,11 +118,31 @@ def test_report_of_a_gate_over_a_group_takes_the_unit_of_its_scores(tmp_path: Pa
 
 def test_report_of_numbers_that_json_lacks_shows_that_they_are_absent(tmp_path: Path) -> None:
     inputs = fixture.artifacts(tmp_path / "in")
-    gates = [{**gate, "p": float("nan"), "mde": float("inf"), "low": None} for gate in inputs["gate"].metrics["gates"]]
+    gates = [
+        {**gate, "p_holm": float("nan"), "mde": float("inf"), "low": None} for gate in inputs["gate"].metrics["gates"]
+    ]
     inputs["gate"] = with_metrics(inputs["gate"], gates=gates)
     page, report = made(tmp_path, fixture.config(), inputs)
-    assert report["gates"][0]["p"] is None
+    assert report["gates"][0]["p_holm"] is None
     assert "| +36.0 pp | - | - | - | 100 |" in page
+
+
+def test_report_of_a_gate_that_could_not_compare_says_so(tmp_path: Path) -> None:
+    inputs = fixture.artifacts(tmp_path / "in")
+    unknown = dict.fromkeys(("base", "delta", "low", "high", "p", "p_holm", "method", "mde"))
+    gate = {**inputs["gate"].metrics["gates"][0], **unknown, "verdict": "FAIL", "says": "dtype differs."}
+    inputs["gate"] = with_metrics(inputs["gate"], verdict="FAIL", blocks=True, gates=[gate])
+    page, _ = made(tmp_path, fixture.config(), inputs)
+    assert "`tickets/exact_match` not comparable; 0 of 1 gates passed, 1 failed." in page
+    assert "- **FAIL** dtype differs." in page
+
+
+def test_report_of_gates_with_intervals_of_two_levels_names_none(tmp_path: Path) -> None:
+    inputs = fixture.artifacts(tmp_path / "in")
+    gates = inputs["gate"].metrics["gates"]
+    inputs["gate"] = with_metrics(inputs["gate"], gates=[gates[0], {**gates[1], "alpha": 0.1}])
+    page, _ = made(tmp_path, fixture.config(), inputs)
+    assert "| CI |" in page and "% CI" not in page
 
 
 def test_report_of_samples_with_line_separators_inside_is_read_whole(tmp_path: Path) -> None:
