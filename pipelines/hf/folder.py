@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,16 @@ def problems(folder: Path) -> list[Problem]:
         return [Problem(where, "is not a folder" if folder.exists() else "does not exist", "", "Name a model folder")]
     if (folder / "adapter_config.json").is_file() and not (folder / CONFIG).is_file():
         return [Problem(where, "is an adapter, not a model", "", "Name the model that it was trained on")]
-    found: list[Problem] = []
-    for check in (_config_problems, _tokenizer_problems, _weight_problems, _template_problems):
-        try:
-            found += check(folder)
-        except UserError as error:
-            found += error.problems
-    return found or _special_problems(folder)
+    checks = (_config_problems, _tokenizer_problems, _weight_problems, _template_problems)
+    found = [problem for check in checks for problem in _told(check, folder)]
+    return found or _told(_special_problems, folder)
+
+
+def _told(check: Callable[[Path], list[Problem]], folder: Path) -> list[Problem]:
+    try:
+        return check(folder)
+    except UserError as error:
+        return list(error.problems)
 
 
 def require_sound(folder: Path) -> None:
