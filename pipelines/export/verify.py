@@ -97,17 +97,19 @@ def reload(folder: Path) -> Reloaded:
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "pipelines.export.reload", str(folder), scratch]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        answer = Path(scratch) / "answer.json"
-        if done.returncode or not answer.is_file():
-            lines = done.stderr.strip().splitlines()
-            raise wrong(
-                "export", "the exported folder cannot be loaded", lines[-1] if lines else f"exit {done.returncode}"
-            )
-        facts = json.loads(answer.read_text(encoding="utf-8"))
-        if "problems" in facts:
-            raise UserError(*(Problem(*problem) for problem in facts["problems"]))
-        rows = load_file(Path(scratch) / "logits.safetensors")
-        return Reloaded(facts, [rows[f"{at}"].clone() for at in range(len(rows))])
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            raise wrong("export", "the exported folder cannot be loaded", lines[-1], "Check config.json of the model")
+        return read_answer(Path(scratch))
+
+
+def read_answer(scratch: Path) -> Reloaded:
+    """What the process wrote. UserError where it found the folder broken."""
+    facts = json.loads((scratch / "answer.json").read_text(encoding="utf-8"))
+    if "problems" in facts:
+        raise UserError(*(Problem(*problem) for problem in facts["problems"]))
+    rows = load_file(scratch / "logits.safetensors")
+    return Reloaded(facts, [rows[f"{at}"].clone() for at in range(len(rows))])
 
 
 def same_facts(model: Path, out: Path, dtype: str, tied: bool, facts: dict[str, Any]) -> Check:

@@ -1,0 +1,124 @@
+"""Each check, on an export that was damaged after it was written."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipelines.errors import UserError
+from pipelines.export import verify
+from pipelines.export.parity import compare, folder_logits, prompt_ids
+from pipelines.export.reload import look, stops
+from pipelines.export.write import write_folder
+from pipelines.hf.models import load_model, load_tokenizer
+
+
+@pytest.fixture
+def model(pico_tuned: tuple[Path, Path]) -> Path:
+    return pico_tuned[0]
+
+
+@pytest.fixture
+def out(model: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    write_folder(model, model, folder, "float32", True, 10**9)
+    return folder
+
+
+def damage(folder: Path, **changes: torch.Tensor) -> None:
+    save_file(load_file(folder / "model.safetensors") | changes, folder / "model.safetensors", {"format": "pt"})
+
+
+def test_files_intact_pass(model: Path, out: Path):
+    verify.same_files(model, out)
+    verify.same_weights(model, out, ())
+
+
+def test_files_template_changed_is_refused(model: Path, out: Path):
+    (out / "chat_template.jinja").write_text("{{ messages }}")
+    with pytest.raises(UserError, match="the chat template changed"):
+        verify.same_files(model, out)
+
+
+def test_files_tokenizer_changed_is_refused(model: Path, out: Path):
+    with (out / "tokenizer.json").open("a") as file:
+        file.write("\n")
+    with pytest.raises(UserError, match=r"tokenizer.json changed"):
+        verify.same_files(model, out)
+
+
+def test_weights_one_value_changed_is_refused(model: Path, out: Path):
+    name = "model.layers.0.mlp.up_proj.weight"
+    weight = load_file(out / "model.safetensors")[name]
+    weight[5, 5] += 1e-6
+    damage(out, **{name: weight})
+    with pytest.raises(UserError, match=f"{name} does not hold the model's values"):
+        verify.same_weights(model, out, ())
+
+
+def test_weights_extra_tensor_is_refused(model: Path, out: Path):
+    damage(out, extra=torch.ones(1))
+    with pytest.raises(UserError, match=r"holds other tensors than the model \(got extra\)"):
+        verify.same_weights(model, out, ())
+
+
+def test_weights_other_shape_is_refused(model: Path, out: Path):
+    damage(out, **{"model.norm.weight": torch.ones(2, 16)})
+    with pytest.raises(UserError, match=r"model.norm.weight has another shape"):
+        verify.same_weights(model, out, ())
+
+
+def test_facts_of_the_fresh_process_must_agree(model: Path, out: Path, tmp_path: Path):
+    facts = look(out, tmp_path)
+    assert verify.same_facts(model, out, "float32", True, facts).saw == "LlamaForCausalLM"
+    for name, value in {"prompts": [[1]], "template": "x", "dtype": "bfloat16", "tied": False}.items():
+        with pytest.raises(UserError, match=f"the reloaded {name} is not what was exported"):
+            verify.same_facts(model, out, "float32", True, facts | {name: value})
+
+
+def test_ends_without_the_end_of_turn_is_refused(out: Path, tmp_path: Path):
+    path = out / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": 0}))
+    with pytest.raises(UserError, match=r"generation does not end at the end of a turn \(got token 2\)"):
+        verify.ends(out, look(out, tmp_path))
+
+
+def test_stops_follows_the_generation_config(out: Path):
+    model, prompt = load_model(out, device="cpu"), prompt_ids(load_tokenizer(out))[0]
+    assert stops(model, prompt, 2)
+    model.generation_config.eos_token_id = 0
+    assert not stops(model, prompt, 2)
+
+
+def test_parity_with_another_model_is_refused(pico_tuned: tuple[Path, Path], out: Path):
+    prompts = prompt_ids(load_tokenizer(out))
+    after = verify.Reloaded({"prompts": prompts}, folder_logits(out, prompts, "float32"))
+    assert verify.parity(pico_tuned[0], "float32", after).saw == 0.0
+    with pytest.raises(UserError, match="answers differently from the model"):
+        verify.parity(pico_tuned[1], "float32", after)
+
+
+def test_reload_in_a_process_that_fails_is_one_line(model: Path, out: Path):
+    path = out / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "unheard"}))
+    with pytest.raises(UserError, match="the exported folder cannot be loaded") as caught:
+        verify.reload(out)
+    assert "\n" not in str(caught.value)
+
+
+def test_prompts_without_a_template_are_plain_text(model: Path, tmp_path: Path):
+    plain = Path(shutil.copytree(model, tmp_path / "plain"))
+    (plain / "chat_template.jinja").unlink()
+    words = load_tokenizer(plain)
+    assert words.decode(prompt_ids(words)[0]) == "What is the capital of France?"
+
+
+def test_compare_tells_largest_and_relative_difference():
+    one, other = [torch.tensor([[3.0, 4.0]])], [torch.tensor([[3.0, 4.5]])]
+    assert compare(one, other) == (0.5, pytest.approx(0.1))
+    with pytest.raises(UserError, match="NaN"):
+        compare(one, [torch.tensor([[float("nan"), 0.0]])])
