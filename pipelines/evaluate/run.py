@@ -71,19 +71,18 @@ def _tick(name: str) -> Callable[[int, int], None]:
 def _ready(name: str, task: Task, inputs: Inputs) -> Ready:
     where = f"suite.tasks.{name}"
     path = builtin_yaml(task.task, f"{where}.task") if task.task else Path(str(task.file))
-    documents = None if task.documents is None else _documents(where, task.documents, inputs)
+    documents = None if task.documents is None else _documents(where, task.documents, inputs, bool(task.shots))
     needs = tuple(Path(need) for need in task.needs)
     return Ready(name, where, path, not task.task, needs, documents, task.metric, task.filter, task.shots)
 
 
-def _documents(where: str, documents: Documents, inputs: Inputs) -> dict[str, Path]:
-    """The file of the measured split, and of a dataset's training split where examples may come from."""
+def _documents(where: str, documents: Documents, inputs: Inputs, examples: bool) -> dict[str, Path]:
+    """The file of the measured split, and of a dataset's training split where examples are to come from it."""
     if documents.file is not None:
         return {"test": Path(documents.file)}
     assert documents.dataset is not None
-    files = {"test": _split(where, inputs[documents.dataset], documents.split, ".jsonl")}
-    train = inputs[documents.dataset].path / "rows" / "train.jsonl"
-    return files | ({"train": train} if train.is_file() and train.stat().st_size else {})
+    splits = {"test": documents.split} | ({"train": "train"} if examples else {})
+    return {name: _split(where, inputs[documents.dataset], split, ".jsonl") for name, split in splits.items()}
 
 
 def _split(where: str, dataset: Artifact, split: str, suffix: str) -> Path:

@@ -118,7 +118,7 @@ def _check_shots(ready: Ready, task: Any) -> None:
             ready.where,
             "has no documents to take the examples in the prompt from",
             f"{task.config.num_fewshot} shots",
-            "Use documents of a dataset that has a train split, or set shots: 0",
+            "Set shots: 0, or shots: N with documents of a dataset that has a train split",
         )
 
 

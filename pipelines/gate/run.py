@@ -98,7 +98,7 @@ def _judge(
         verdict = improve(turned, gate.by)
     else:
         verdict = no_regression(turned, gate.margin, p_holm, gate.alpha)
-    fraction = bool((pairs.base >= 0).all() and max(pairs.base.max(), pairs.candidate.max()) <= 1)
+    fraction = all(values.min() >= 0 and values.max() <= 1 for values in (pairs.base, pairs.candidate))
     written = unit(name.partition("/")[2], fraction and score["kind"] == "mean")
     sentence = says(name, gate.rule, gate.threshold, gate.alpha, seen, turned, verdict, written)
     measured = {key: value for key, value in seen._asdict().items() if key not in ("base", "candidate")}
