@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# Put a report on a pull request as one comment, posted the first time and updated ever after.
+#
+#   scripts/pr_report.sh [REPORT.md | RECIPE.yaml]
+#
+# Default: the newest report under $BURNISH_HOME (.burnish). In GitHub Actions everything else is known; elsewhere set
+#   GITHUB_REPOSITORY  owner/name          PR_NUMBER      number of the pull request
+#   GH_TOKEN           or GITHUB_TOKEN     COMMENT_LOGIN  who comments, default github-actions[bot]
+# The comment is found by the report's hidden first line, among those of COMMENT_LOGIN alone: anybody can write that line.
+# Without a pull request, or with a token that may not write, as on a fork, the report goes to the step's summary, and
+# where there is none to standard output.
+set -euo pipefail
+
+fail() {
+  printf 'pr_report: %s\n' "$1" >&2
+  exit "${2:-1}"
+}
+
+newest() {
+  local found='' path
+  for path in "${BURNISH_HOME:-.burnish}"/artifacts/report-*/report.md; do
+    [[ $path != *.partial/* && -f $path && (-z $found || $path -nt $found) ]] && found=$path
+  done
+  printf '%s' "$found"
+}
+
+made() {
+  burnish show "$1" report --json | python3 -c 'import json, sys; print(json.load(sys.stdin).get("path") or "")'
+}
+
+case ${1:-} in
+  '') report=$(newest) ;;
+  *.yaml | *.yml) report=$(made "$1")/report.md ;;
+  *) report=$1 ;;
+esac
+[[ -n $report && -f $report ]] || fail "there is no report${1:+ of $1}; make it with: burnish run RECIPE" 2
+
+marker=$(head -n 1 "$report")
+[[ $marker =~ ^'<!-- burnish:report:'[A-Za-z0-9_-]*' -->'$ ]] || fail "$report is no report of burnish" 2
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+summarise() {
+  printf 'pr_report: %s\n' "$1" >&2
+  cat "$report" >>"${GITHUB_STEP_SUMMARY:-/dev/stdout}"
+  exit 0
+}
+
+# GitHub refuses a comment of more than 65,536 characters; burnish keeps below, and whatever does not is cut at a line.
+python3 - "$report" >"$work/body.json" <<'PYTHON'
+import json, sys
+
+LIMIT = 65_536
+text = open(sys.argv[1], encoding="utf-8").read()
+if len(text) > LIMIT:
+    text = text[: LIMIT - 200].rpartition("\n")[0] + "\n\n</details>\n\nCut here: GitHub takes no longer comment.\n"
+print(json.dumps({"body": text}))
+PYTHON
+
+number=${PR_NUMBER:-}
+if [[ -z $number && ${GITHUB_REF:-} =~ ^refs/pull/([0-9]+)/ ]]; then
+  number=${BASH_REMATCH[1]}
+fi
+[[ -n $number ]] || summarise "no pull request, the report goes to the summary"
+[[ $number =~ ^[0-9]+$ ]] || fail "PR_NUMBER is no number (got $number)" 2
+repository=${GITHUB_REPOSITORY:?set GITHUB_REPOSITORY to owner/name}
+token=${GH_TOKEN:-${GITHUB_TOKEN:-}}
+
+# request METHOD PATH [BODY]: the answer goes to answer.json. Exits with 4 where the token may not.
+request() {
+  local method=$1 path=$2 body=${3:-} status=0
+  if command -v gh >/dev/null; then
+    gh api --method "$method" "$path" ${body:+--input "$body"} >"$work/answer.json" 2>"$work/error" || status=$?
+    ((status == 0)) && return 0
+    grep -Eq 'HTTP 403|gh auth login|GH_TOKEN' "$work/error" && return 4
+  else
+    [[ -n $token ]] || return 4
+    # The token goes through a file: an argument could be read by every process of the machine.
+    printf 'header = "Authorization: Bearer %s"\n' "$token" >"$work/auth"
+    status=$(curl --silent --show-error --config "$work/auth" --request "$method" --output "$work/answer.json" \
+      --write-out '%{http_code}' --header 'Accept: application/vnd.github+json' ${body:+--data-binary "@$body"} \
+      "${GITHUB_API_URL:-https://api.github.com}/$path" 2>"$work/error") || status=000
+    [[ $status == 2* ]] && return 0
+    printf 'HTTP %s\n' "$status" >>"$work/error"
+    [[ $status == 403 ]] && return 4
+  fi
+  return 1
+}
+
+call() {
+  local status=0
+  request "$@" || status=$?
+  ((status == 4)) && summarise "the token may not do this ($1 $2), the report goes to the summary"
+  ((status == 0)) || fail "$1 $2 failed: $(tr '\n' ' ' <"$work/error")"
+}
+
+# Prints how many comments a page had and, once found, the number of ours.
+find_ours='
+import json, os, sys
+comments = json.load(open(sys.argv[1], encoding="utf-8"))
+login = os.environ.get("COMMENT_LOGIN", "github-actions[bot]")
+ours = [c["id"] for c in comments if c["user"]["login"] == login and (c["body"] or "").startswith(sys.argv[2])]
+print(len(comments), *ours[:1])
+'
+comment=''
+page=1
+while [[ -z $comment ]]; do
+  call GET "repos/$repository/issues/$number/comments?per_page=100&page=$page"
+  read -r size comment < <(python3 -c "$find_ours" "$work/answer.json" "$marker")
+  ((size == 100)) || break
+  page=$((page + 1))
+done
+
+if [[ -n $comment ]]; then
+  call PATCH "repos/$repository/issues/comments/$comment" "$work/body.json"
+  printf 'pr_report: updated comment %s of pull request %s\n' "$comment" "$number"
+else
+  call POST "repos/$repository/issues/$number/comments" "$work/body.json"
+  printf 'pr_report: commented on pull request %s\n' "$number"
+fi

@@ -1,0 +1,55 @@
+"""The workflow templates keep to what they promise: least permissions, pinned actions, no expression inside a script."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.fixture(params=WORKFLOWS, ids=lambda path: path.name)
+def workflow(request: pytest.FixtureRequest) -> dict[Any, Any]:
+    content: dict[Any, Any] = yaml.safe_load(request.param.read_text(encoding="utf-8"))
+    return content
+
+
+def steps(workflow: dict[Any, Any]) -> Iterator[dict[str, Any]]:
+    for job in workflow["jobs"].values():
+        yield from job["steps"]
+
+
+def test_workflow_permissions_are_to_read_and_at_most_to_comment(workflow: dict[Any, Any]) -> None:
+    assert workflow["permissions"] == {"contents": "read"}
+    for job in workflow["jobs"].values():
+        written = {name for name, access in job.get("permissions", {}).items() if access == "write"}
+        assert written <= {"pull-requests"}
+
+
+def test_workflow_actions_are_githubs_own_and_pinned(workflow: dict[Any, Any]) -> None:
+    used = [step["uses"] for step in steps(workflow) if "uses" in step]
+    assert used and all(re.fullmatch(r"actions/[a-z/-]+@v\d+", action) for action in used)
+
+
+def test_workflow_scripts_hold_no_expression_that_a_title_could_inject(workflow: dict[Any, Any]) -> None:
+    assert not [step["run"] for step in steps(workflow) if "${{" in step.get("run", "")]
+
+
+def test_workflow_token_is_in_the_commenting_step_alone(workflow: dict[Any, Any]) -> None:
+    assert "github.token" not in str({key: item for key, item in workflow.items() if key != "jobs"})
+    for step in steps(workflow):
+        assert ("github.token" in str(step)) == ("pr_report.sh" in step.get("run", ""))
+
+
+def test_workflow_scripts_exist(workflow: dict[Any, Any]) -> None:
+    named = [name for step in steps(workflow) for name in re.findall(r"scripts/\w+\.sh", step.get("run", ""))]
+    assert named and all((ROOT / name).stat().st_mode & 0o111 for name in named)
+
+
+def test_workflow_schedule_avoids_the_full_hour() -> None:
+    (schedule,) = yaml.safe_load((ROOT / ".github/workflows/retrain.yml").read_text(encoding="utf-8"))[True]["schedule"]
+    assert schedule["cron"].split()[0] not in ("0", "*")
