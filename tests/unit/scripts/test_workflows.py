@@ -1,4 +1,4 @@
-"""The workflow templates keep to what they promise: least permissions, pinned actions, no expression inside a script."""
+"""The workflow templates keep their promises: least permissions, pinned actions, no expression in a script."""
 
 import re
 from collections.abc import Iterator
