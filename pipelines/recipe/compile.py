@@ -103,8 +103,8 @@ def _check_ancestor(recipe: Recipe, names: Names, path: Any, written: MergeConfi
 def _rooted(nodes: list[Node]) -> list[Node]:
     """The nodes without those that wait, near or far, for something that could not be linked."""
     while True:
-        known = {node.id for node in nodes}
-        sound = [node for node in nodes if known.issuperset(node.inputs)]
+        known = {node.id for node in nodes} | {""}
+        sound = [node for node in nodes if known.issuperset((*node.inputs, node.after))]
         if len(sound) == len(nodes):
             return nodes
         nodes = sound

@@ -96,7 +96,8 @@ def evaluations(recipe: Recipe, names: Names, asked: dict[str, list[Asked]]) -> 
         return nodes, scores
     for name, models in asked.items():
         suite = names.resolved(section.suites[name], ("evaluate", "suites", name))
-        _check_drift(recipe, names, name, suite)
+        if suite.drift:
+            names.needs_base(("evaluate", "suites", name, "drift"))
         for one in models:
             model = names.id_of(ModelRef(one.name), one.path)
             config = EvaluateConfig(
@@ -113,13 +114,6 @@ def evaluations(recipe: Recipe, names: Names, asked: dict[str, list[Asked]]) -> 
     return nodes, scores
 
 
-def _check_drift(recipe: Recipe, names: Names, name: str, suite: Suite) -> None:
-    if suite.drift and "base" not in recipe.entries:
-        path = ("evaluate", "suites", name, "drift")
-        what = "drift is measured from the base, and the recipe has no base"
-        names.problems.append(at(recipe.origin(path), path, what, "", "Add a base: section"))
-
-
 def selections(recipe: Recipe, names: Names, scores: Scores) -> list[Node]:
     """A node for every selection whose suite is there."""
     gated = {gate.suite for _, gate in recipe.gates}
@@ -131,7 +125,7 @@ def selections(recipe: Recipe, names: Names, scores: Scores) -> list[Node]:
         if entry.suite in gated:
             what = f"'{entry.suite}' is gated too: selecting on the suite that is gated is selection bias"
             names.problems.append(at(recipe.origin((*path, "suite")), (*path, "suite"), what, "", "Use two suites"))
-        if _check_rule(recipe, names, entry, path) and _has_base(recipe, names, path):
+        if _check_rule(recipe, names, entry, path) and names.needs_base(path):
             nodes.append(Node(f"select.{name}", SELECT, _selection(entry, names, scores[entry.suite], path)))
     return nodes
 
@@ -166,14 +160,6 @@ def _check_rule(recipe: Recipe, names: Names, entry: SelectEntry, path: Path) ->
     return True
 
 
-def _has_base(recipe: Recipe, names: Names, path: Path) -> bool:
-    if "base" in recipe.entries:
-        return True
-    what = "compares with the base, and the recipe has no base"
-    names.problems.append(at(recipe.origin(path), path, what, "", "Add a base: section"))
-    return False
-
-
 def _suite(recipe: Recipe, names: Names, name: str, path: Path) -> Suite | None:
     suites = recipe.evaluate.suites if recipe.evaluate else {}
     if name not in suites:
@@ -193,7 +179,7 @@ def verdict(recipe: Recipe, names: Names, scores: Scores) -> Node | None:
     """The node that judges the candidate; none without gates."""
     judged = candidate_of(recipe)
     checked = [_check_gate(recipe, names, place) for place, _ in enumerate(recipe.gates)]
-    if not (recipe.gates and all(checked) and judged and _has_base(recipe, names, ("gates",))):
+    if not (recipe.gates and all(checked) and judged and names.needs_base(("gates",))):
         return None
     if judged.name == "base":
         names.problems.append(at(recipe.origin(judged.path), judged.path, "the base is not judged against itself"))

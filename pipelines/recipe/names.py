@@ -27,6 +27,7 @@ class Names:
         self.recipe = recipe
         self.problems: list[Problem] = []
         self.baked: dict[str, Entry] = {}
+        self._told_of_base = False
         self._entries: dict[str, Entry] = {}
         for entry in recipe.entries.values():
             self._entries.setdefault(entry.name, entry)
@@ -54,6 +55,7 @@ class Names:
             wanted = " or ".join(_word(want) for want in reversed(ref.wants))
             what = f"wants {wanted}, but '{ref}' makes {_word(kind)}"
             self.problems.append(at(self.recipe.origin(path), path, what))
+            return ref
         return type(ref)(entry.id)
 
     def check_written(self, entry: Entry) -> None:
@@ -85,18 +87,24 @@ class Names:
                 nodes.append(Node(f"merge.{entry.name}{_BAKED}", MERGE, config))
         return nodes
 
-    def _unknown(self, ref: Ref, path: Path) -> None:
-        origin = self.recipe.origin(path)
-        if ref == "base":
-            what = f"wants {_word(ref.wants[0])}, and the recipe has no base"
+    def needs_base(self, path: Path) -> bool:
+        """Whether there is a base, which the value at `path` needs. That there is none is said once."""
+        if "base" not in self.recipe.entries and not self._told_of_base:
+            self._told_of_base = True
             fix = "Add a base: section, or name a model here"
-            self.problems.append(at(origin, path, what, "", fix))
+            what = "needs the base, and the recipe has none"
+            self.problems.append(at(self.recipe.origin(path), path, what, "", fix))
+        return "base" in self.recipe.entries
+
+    def _unknown(self, ref: Ref, path: Path) -> None:
+        if ref == "base":
+            self.needs_base(path)
             return
         named = str(ref).rpartition(".")[2]
         fix = f"Did you mean '{named}'?" if named in self._entries else closest(str(ref), self.fitting(ref))
         known = ", ".join(self.fitting(ref))
         fix = fix or closest(str(ref), self._entries) or (f"There are {known}" if known else "")
-        self.problems.append(at(origin, path, "no entry has this name", f"'{ref}'", fix))
+        self.problems.append(at(self.recipe.origin(path), path, "no entry has this name", f"'{ref}'", fix))
 
     def fitting(self, ref: Ref) -> list[str]:
         """The names that would do."""

@@ -11,7 +11,7 @@ _SOURCES = {"hub", "path", "wheel", "files", "file", "generator", "dataset", "ta
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Item:
     """The effective recipe: the file over what it extends, the overrides over both. Raises UserError."""
-    item = _without_removed(_extended(path, ()))
+    item = _without_empty(_extended(path, ()))
     for override in overrides:
         item = _overridden(item, override)
     return item
@@ -21,13 +21,16 @@ def merge(old: Item, new: Item) -> Item:
     """`new` over `old`: mappings key by key, everything else as a whole.
 
     A mapping that names another `kind` or another source replaces the old one: what was set for the old kind says
-    nothing about the new one. An entry set to null is taken away.
+    nothing about the new one. Null over a mapping or a list takes it away.
     """
     if not (isinstance(old.value, dict) and isinstance(new.value, dict)) or _switches(old.value, new.value):
         return new
     merged = dict(old.value)
     for key, item in new.value.items():
-        merged[key] = merge(merged[key], item) if key in merged else item
+        if key in merged and item.value is None and isinstance(merged[key].value, (dict, list)):
+            del merged[key]
+        else:
+            merged[key] = merge(merged[key], item) if key in merged else item
     return Item(merged, new.origin)
 
 
@@ -57,15 +60,9 @@ def _extended(path: Path, above: tuple[Path, ...]) -> Item:
     return merge(_extended(parent, chain), item)
 
 
-def _without_removed(recipe: Item) -> Item:
-    """Drop empty sections, and the entries that an overlay set to null."""
-    return Item({key: _section(item) for key, item in recipe.value.items() if item.value is not None}, recipe.origin)
-
-
-def _section(section: Item) -> Item:
-    if not isinstance(section.value, dict):
-        return section
-    return Item({key: item for key, item in section.value.items() if item.value is not None}, section.origin)
+def _without_empty(recipe: Item) -> Item:
+    """Drop sections that have nothing in them: those whose entries are all commented out."""
+    return Item({key: item for key, item in recipe.value.items() if item.value is not None}, recipe.origin)
 
 
 def _overridden(item: Item, override: str) -> Item:
@@ -75,23 +72,23 @@ def _overridden(item: Item, override: str) -> Item:
         raise wrong(shown, "a setting is written path=value", "", "For example --set train.tuned.learning_rate=1e-4")
     origin = Origin(f"--set {path}")
     value = parse_yaml(text, origin.file, on_command_line=True) if text.strip() else Item(None, origin)
-    return _without_removed(_assigned(item, path.strip(".").split("."), value, origin))
+    return _without_empty(_assigned(item, path.strip(".").split("."), value, origin))
 
 
 def _assigned(item: Item, parts: list[str], value: Item, origin: Origin) -> Item:
-    if not parts:
-        return merge(item, value)
+    """`item` with `value` at the end of the path."""
     head, *rest = parts
     if isinstance(item.value, list):
         if not (head.isdecimal() and int(head) < len(item.value)):
             raise wrong(origin.file, f"the list at {item.origin} has no item {head}", f"{len(item.value)} items")
         changed = list(item.value)
-        changed[int(head)] = _assigned(changed[int(head)], rest, value, origin)
+        old = changed[int(head)]
+        changed[int(head)] = _assigned(old, rest, value, origin) if rest else merge(old, value)
         return Item(changed, item.origin)
-    inner = item.value.get(head) if isinstance(item.value, dict) else None
-    inner = _assigned(inner, rest, value, origin) if inner else _nested(rest, value, origin)
-    old = item if isinstance(item.value, dict) else Item({}, origin)
-    return Item(merge(old, Item({head: inner}, origin)).value, old.origin)
+    known = item.value if isinstance(item.value, dict) else {}
+    if rest and head in known:
+        return Item(known | {head: _assigned(known[head], rest, value, origin)}, item.origin)
+    return Item(merge(Item(known, origin), Item({head: _nested(rest, value, origin)}, origin)).value, item.origin)
 
 
 def _nested(parts: list[str], value: Item, origin: Origin) -> Item:

@@ -76,7 +76,7 @@ def parse_yaml(text: str, file: str, on_command_line: bool = False) -> Item:
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        raise _syntax_error(error, file) from None
+        raise _syntax_error(error, file, on_command_line) from None
     except yaml.YAMLError as error:
         raise wrong(file, "is not YAML", str(error).splitlines()[0]) from None
     if node is None:
@@ -182,9 +182,9 @@ def _scalar(node: yaml.ScalarNode, origin: Origin, problems: list[UserError]) ->
     return None
 
 
-def _syntax_error(error: yaml.MarkedYAMLError, file: str) -> UserError:
+def _syntax_error(error: yaml.MarkedYAMLError, file: str, bare: bool) -> UserError:
     mark = error.problem_mark or error.context_mark
-    where = f"{file}:{mark.line + 1}" if mark else file
+    where = f"{file}:{mark.line + 1}" if mark and not bare else file
     what = f"is not YAML: {error.problem or error.context}"
     if mark and error.problem and "\\t" in error.problem:
         return wrong(where, what, "", "Indent with spaces, not tabs")
