@@ -81,6 +81,7 @@ def run(config: TrainConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
         | {
             "tokens_per_second": round(rows.tokens(blocks[done:]) / seconds, 1),
             "resumed_from": done or None,
+            "processes": args.world_size,
         }
     )
 
