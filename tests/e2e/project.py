@@ -86,7 +86,7 @@ def make(folder: Path, recipe: str = RECIPE) -> Path:
     (folder / "chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
     rows = [f"say {word} twice {place},{word} {word}" for place, word in enumerate(["fox", "dog", "lazy", "quick"] * 6)]
     (folder / "old.csv").write_text("question,answer\n" + "\n".join(rows) + "\n")
-    (folder / "words.txt").write_text("\n\n".join(pico.CORPUS) + "\n")
+    (folder / "words.txt").write_text("\n\n".join([*pico.CORPUS, *CITIES]) + "\n")
     (folder / "evals" / "dev.yaml").write_text(DEV)
     (folder / "evals" / "test.yaml").write_text(TEST)
     (folder / "evals" / "capitals.yaml").write_text(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -15,28 +16,36 @@ from tests.e2e.project import burnish, command, contents, environment, make
 pytestmark = pytest.mark.slow
 
 
+class Finished(NamedTuple):
+    """One undisturbed run: its recipe, its home, what it printed, and the digests of what it made."""
+
+    recipe: Path
+    home: Path
+    printed: str
+    made: dict[str, str]
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
-    """The project's recipe, the home of one undisturbed run, and what that run printed."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The run that the others are compared with."""
     folder = tmp_path_factory.mktemp("project")
     recipe, home = make(folder), folder / "home"
     result = burnish(home, "run", str(recipe))
     assert result.returncode == 0, result.stdout + result.stderr
-    return recipe, home, result.stdout
+    return Finished(recipe, home, result.stdout, contents(home))
 
 
-def test_recipe_runs_from_data_to_verdict_and_export(finished: tuple[Path, Path, str]) -> None:
-    recipe, home, printed = finished
-    assert "Verdict: PASS" in printed
-    summary = json.loads(burnish(home, "run", str(recipe), "--json").stdout)
+def test_recipe_runs_from_data_to_verdict_and_export(finished: Finished) -> None:
+    assert "Verdict: PASS" in finished.printed
+    summary = json.loads(burnish(finished.home, "run", str(finished.recipe), "--json").stdout)
     exported = Path(summary["artifacts"]["export.ship"]["path"]) / "safetensors"
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in exported.iterdir()}
     report = Path(summary["artifacts"]["report"]["path"]) / "report.md"
     assert "words/bits_per_byte" in report.read_text()
 
 
-def test_recipe_second_run_executes_nothing(finished: tuple[Path, Path, str]) -> None:
-    recipe, home, _ = finished
+def test_recipe_second_run_executes_nothing(finished: Finished) -> None:
+    recipe, home = finished.recipe, finished.home
     runs = sorted((home / "runs").iterdir())
     result = burnish(home, "run", str(recipe))
     assert result.returncode == 0
@@ -44,14 +53,13 @@ def test_recipe_second_run_executes_nothing(finished: tuple[Path, Path, str]) ->
     assert sorted((home / "runs").iterdir()) == runs
 
 
-def test_recipe_in_another_home_gives_the_same_bytes(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
-    recipe, home, _ = finished
-    assert burnish(tmp_path / "home", "run", str(recipe)).returncode == 0
-    assert contents(tmp_path / "home") == contents(home)
+def test_recipe_in_another_home_gives_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
+    assert burnish(tmp_path / "home", "run", str(finished.recipe)).returncode == 0
+    assert contents(tmp_path / "home") == finished.made
 
 
-def test_recipe_failed_gate_holds_the_export_back_and_exits_3(finished: tuple[Path, Path, str]) -> None:
-    recipe, home, _ = finished
+def test_recipe_failed_gate_holds_the_export_back_and_exits_3(finished: Finished) -> None:
+    recipe, home = finished.recipe, finished.home
     strict = recipe.with_name("strict.yaml")
     strict.write_text(
         "burnish: 1\nextends: recipe.yaml\nname: strict\n"
@@ -85,19 +93,17 @@ def _descendants(process: int) -> list[int]:
     return found
 
 
-def test_recipe_killed_at_ten_moments_ends_in_the_same_bytes(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
-    recipe, undisturbed, _ = finished
-    home, moments = tmp_path / "home", random.Random(5)
+def test_recipe_killed_at_ten_moments_ends_in_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
+    recipe, home, moments = finished.recipe, tmp_path / "home", random.Random(5)
     for place in range(10):
         _run_and_kill(recipe, home, moments.uniform(2, 12), "run" if place % 2 else "worker")
     result = burnish(home, "run", str(recipe))
     assert result.returncode == 0, result.stdout + result.stderr
-    assert contents(home) == contents(undisturbed)
+    assert contents(home) == finished.made
 
 
-def test_recipe_terminated_stops_in_order_and_goes_on(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
-    recipe, undisturbed, _ = finished
-    home = tmp_path / "home"
+def test_recipe_terminated_stops_in_order_and_goes_on(finished: Finished, tmp_path: Path) -> None:
+    recipe, home = finished.recipe, tmp_path / "home"
     run = subprocess.Popen(command("run", str(recipe)), env=environment(home), stdout=subprocess.PIPE, text=True)
     while not list((home / "artifacts").glob("train-*.partial/checkpoints/*")):
         assert run.poll() is None
@@ -107,13 +113,12 @@ def test_recipe_terminated_stops_in_order_and_goes_on(finished: tuple[Path, Path
     assert run.returncode == 128 + signal.SIGTERM
     assert "go on with" in printed
     assert burnish(home, "run", str(recipe)).returncode == 0
-    assert contents(home) == contents(undisturbed)
+    assert contents(home) == finished.made
 
 
-def test_recipe_under_a_launcher_trains_with_its_processes(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
-    recipe, _, _ = finished
+def test_recipe_under_a_launcher_trains_with_its_processes(finished: Finished, tmp_path: Path) -> None:
     launched = ["-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu"]
-    run = command("run", str(recipe), "--only", "tuned", "--json")
+    run = command("run", str(finished.recipe), "--only", "tuned", "--json")
     result = subprocess.run(
         [run[0], *launched, *run[1:]],
         env=environment(tmp_path),
@@ -129,9 +134,10 @@ def test_recipe_under_a_launcher_trains_with_its_processes(finished: tuple[Path,
     assert record["metrics"]["processes"] == 2
 
 
-def test_recipe_with_two_processes_trains_with_both(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
-    recipe, _, _ = finished
-    result = burnish(tmp_path, "run", str(recipe), "--only", "tuned", "--set", "train.tuned.launch.processes=2")
+def test_recipe_with_two_processes_trains_with_both(finished: Finished, tmp_path: Path) -> None:
+    result = burnish(
+        tmp_path, "run", str(finished.recipe), "--only", "tuned", "--set", "train.tuned.launch.processes=2"
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     record = json.loads(next(tmp_path.glob("artifacts/train-*/artifact.json")).read_text())
     assert record["metrics"]["processes"] == 2
