@@ -37,10 +37,15 @@ def run(config: GateConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
         verdict == Verdict.FAIL or (verdict == Verdict.INCONCLUSIVE and gate.on_inconclusive == "fail")
         for verdict, (gate, _) in zip(verdicts, named, strict=True)
     )
-    names = sorted({inputs[ref].name for ref in config.candidate.values()})
+    names = sorted({_model(inputs[ref].name) for ref in config.candidate.values()})
     result = {"verdict": overall(verdicts), "blocks": blocks, "candidate": ", ".join(names), "gates": gates}
     (out_dir / "verdict.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return result
+
+
+def _model(scores: str) -> str:
+    """The model in the name of its scores: best in evaluate.best@test."""
+    return scores.removeprefix("evaluate.").partition("@")[0]
 
 
 def _names(where: str, gate: Gate, candidate: dict[str, Scores]) -> list[str]:

@@ -15,15 +15,12 @@ class Unit(NamedTuple):
     change: str
 
     def of(self, value: float) -> str:
-        return f"{self._number(value)}{self.level}"
+        return f"{self.number(value)}{self.level}"
 
     def by(self, value: float) -> str:
-        return f"{self._number(abs(value))}{self.change}"
+        return f"{self.number(abs(value))}{self.change}"
 
-    def span(self, low: float, high: float) -> str:
-        return f"{self._number(low)} to {self._number(high)}{self.change}"
-
-    def _number(self, value: float) -> str:
+    def number(self, value: float) -> str:
         return f"{self.scale * value + 0.0:.{self.digits}f}"
 
 
@@ -44,7 +41,8 @@ def says(
     name: str, rule: str, threshold: float, alpha: float, seen: Estimate, gain: Gain, verdict: Verdict, unit: Unit
 ) -> str:
     """The sentence for a gate that could be judged."""
-    interval = f"{100 * (1 - alpha):g} % interval {unit.span(seen.low, seen.high)}, {seen.n} documents"
+    span = f"{unit.number(seen.low)} to {unit.number(seen.high)}"
+    interval = f"{100 * (1 - alpha):g} % interval {span}, {seen.n} documents"
     outcome = _IMPROVE[verdict] if rule == "improve" else _NO_REGRESSION[verdict]
     limit = unit.by(threshold)
     words = outcome[bool(threshold)].format(limit=limit)
@@ -64,10 +62,12 @@ _NO_REGRESSION = {
 
 
 def _moved(seen: Estimate, unit: Unit) -> str:
-    base, candidate = unit.of(seen.base), unit.of(seen.candidate)
     if seen.delta == 0:
-        return f"stayed at {base}"
-    return f"{'rose' if seen.delta > 0 else 'fell'} from {base} to {candidate}, by {unit.by(seen.delta)}"
+        return f"stayed at {unit.of(seen.base)}"
+    percent = unit == _PERCENT
+    base = unit.of(seen.base) if percent else unit.number(seen.base)
+    change = unit.by(seen.delta) if percent else unit.number(abs(seen.delta))
+    return f"{'rose' if seen.delta > 0 else 'fell'} from {base} to {unit.of(seen.candidate)}, by {change}"
 
 
 def _blind(rule: str, threshold: float, seen: Estimate, gain: Gain, verdict: Verdict, unit: Unit) -> str:
