@@ -17,6 +17,7 @@ from pipelines.hf.folder import CARD, CONFIG, GENERATION, companions, describe, 
 from pipelines.hf.models import DTYPES
 from pipelines.hf.rewrite import rewrite
 from pipelines.hf.safetensors import INDEX, weight_files
+from pipelines.hf.shards import require_space
 
 
 def run(config: BaseConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
@@ -46,16 +47,15 @@ def _from_folder(config: BaseConfig, source: Path, out: Path, link: bool) -> lis
         write_json(out / CONFIG, settings | {"dtype": config.dtype})
         return [f"weights were converted to {config.dtype}"]
     index = [source / INDEX] if (source / INDEX).is_file() else []
-    for file in [*index, *weight_files(source)]:
-        _link_or_copy(file.resolve(), out / file.name, link)
+    files = [*index, *weight_files(source)]
+    if link and source.resolve().stat().st_dev == out.stat().st_dev:
+        for file in files:
+            os.link(file.resolve(), out / file.name)
+        return []
+    require_space(out, sum(file.stat().st_size for file in files))
+    for file in files:
+        shutil.copyfile(file, out / file.name)
     return []
-
-
-def _link_or_copy(source: Path, target: Path, link: bool) -> None:
-    if link and source.stat().st_dev == target.parent.stat().st_dev:
-        os.link(source, target)
-    else:
-        shutil.copyfile(source, target)
 
 
 def _from_wheel(config: BaseConfig, out: Path) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 from pipelines.engine.progress import progress
 from pipelines.errors import wrong
 from pipelines.hf.safetensors import BITS, INDEX, SINGLE, Located, tensor_map
+from pipelines.hf.shards import require_space
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -37,12 +38,13 @@ def rewrite(
 
     `dtype` is keep, float32, bfloat16 or float16 and applies to floating point tensors; each value is rounded once.
     A tensor larger than the shard size gets a shard of its own. UserError where a value is NaN or infinite, before or
-    after rounding.
+    after rounding, and where the disk is too full.
     """
     skip = set(leave_out)
     plan = [_plan(name, place, dtype) for name, place in tensor_map(source).items() if name not in skip]
     shards = list(_shards(plan, max_shard_size))
     total = sum(tensor.bytes for tensor in plan)
+    require_space(out, total)
     names = (
         [SINGLE]
         if len(shards) == 1

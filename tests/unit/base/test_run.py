@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -158,3 +159,10 @@ def test_hub_snapshot_is_linked_and_its_commit_recorded(source: Path, monkeypatc
     assert metrics["source"] == f"hub owner/model@{'c' * 40}"
     assert (out / "model.safetensors").samefile(snapshot / "model.safetensors")
     assert not (out / "config.json").samefile(snapshot / "config.json")
+
+
+@pytest.mark.parametrize("settings", [{}, {"dtype": "bfloat16"}])
+def test_path_full_disk_is_refused(source: Path, settings: dict, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(UserError, match="not enough disk space"):
+        fill(source, **settings)
