@@ -5,7 +5,9 @@ Where and how a node runs (fields marked RUNTIME, paths of files, names of entri
 
 import hashlib
 import json
+import platform
 from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,19 @@ def payload(node: Node, keys: Mapping[str, str], digest: Callable[[Path], str]) 
     return {
         "stage": node.stage.name,
         "version": node.stage.version,
+        "packages": {name: package_version(name) for name in node.stage.packages},
         "config": _identity(node.config, keys, digest),
     }
+
+
+def package_version(name: str) -> str:
+    """The installed version of a distribution, or of Python itself; empty where it is not installed."""
+    if name == "python":
+        return platform.python_version()
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def key(identity: Payload) -> str:
@@ -56,6 +69,9 @@ def differences(old: Payload, new: Payload) -> list[str]:
     found: list[str] = []
     if old["version"] != new["version"]:
         found.append(f"stage {new['stage']} is now version {new['version']} (was {old['version']})")
+    for name, now in new["packages"].items():
+        if old["packages"].get(name) != now:
+            found.append(f"{name} is now {now or 'absent'} (was {old['packages'].get(name) or 'absent'})")
     _compare(old["config"], new["config"], "", found)
     return found
 

@@ -111,6 +111,7 @@ class Stage:
     `version` is raised whenever the same config would make something different.
     A `resumable` stage finds in `out_dir` what an earlier, killed attempt left there.
     A `launched` stage has a field `launch: Launch` and may run as several processes.
+    `packages` names the distributions whose versions are part of what the stage makes, "python" among them.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Stage:
     check: str = ""
     resumable: bool = False
     launched: bool = False
+    packages: tuple[str, ...] = ()
 
     def kind(self, config: Config) -> str:
         """The kind of artifact that this config makes."""

@@ -19,10 +19,10 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pipelines.engine.identity import package_version
 from pipelines.engine.orphans import die_with_parent
 from pipelines.engine.progress import PROGRESS_FILE
 from pipelines.engine.stage import Artifact, Config
@@ -30,6 +30,7 @@ from pipelines.engine.store import Record, Store, write_json
 from pipelines.errors import Problem, UserError
 
 RECORDED_PACKAGES = (
+    "python",
     "torch",
     "transformers",
     "peft",
@@ -196,13 +197,8 @@ def _rank() -> int:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in RECORDED_PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {package: package_version(package) for package in RECORDED_PACKAGES}
+    return {"machine": platform.machine()} | {package: number for package, number in found.items() if number}
 
 
 def main(arguments: list[str]) -> int:

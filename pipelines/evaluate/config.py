@@ -120,4 +120,11 @@ def score_groups(suite: Suite) -> dict[str, str]:
     return groups
 
 
-STAGE = Stage("evaluate", 1, EvaluateConfig, run="pipelines.evaluate.run:run", makes="scores")
+STAGE = Stage(
+    "evaluate",
+    1,
+    EvaluateConfig,
+    run="pipelines.evaluate.run:run",
+    makes="scores",
+    packages=("lm-eval", "transformers", "torch", "python"),
+)

@@ -136,3 +136,13 @@ def test_plan_full_disk_is_a_problem_before_anything_starts(tmp_path: Path, monk
     monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=1_000_000))
     (problem,) = problems_before(steps, store, {})
     assert "not enough disk space" in str(problem)
+
+
+def test_plan_upgraded_package_that_is_part_of_the_identity_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, chain())
+    monkeypatch.setattr("pipelines.engine.identity.package_version", lambda name: "99")
+    steps = make_plan(graph_of(chain()), Store(tmp_path), "toys")
+    assert steps[0].state == "run"
+    assert steps[0].reasons[0].startswith("pytest is now 99 (was ")

@@ -51,5 +51,5 @@ def count(config: CountConfig, inputs: Inputs, out_dir: Path) -> dict[str, objec
     return {"world": int(os.environ.get("WORLD_SIZE", "1"))}
 
 
-TOY = Stage("toy", 1, ToyConfig, run="tests.unit.engine.toy:run", makes="scores")
+TOY = Stage("toy", 1, ToyConfig, run="tests.unit.engine.toy:run", makes="scores", packages=("pytest",))
 COUNT = Stage("count", 1, CountConfig, run="tests.unit.engine.toy:count", makes="model", resumable=True, launched=True)
