@@ -56,9 +56,13 @@ def _group_head(group: Mapping[str, Any]) -> str:
 
 
 def _replay(report: Report) -> str:
-    replays = [(entry["id"], entry["facts"]["replay"]) for entry in report["training"] if entry["facts"].get("replay")]
+    replays = [(entry["id"], entry["facts"]["replay"]) for entry in report["training"] if _replays(entry["facts"])]
     rows = [[name(ref), percent(replay["wanted"]), percent(replay["achieved"])] for ref, replay in replays]
     return table(["replay, share of the loss tokens", "wanted", "achieved"], rows) if rows else ""
+
+
+def _replays(facts: Mapping[str, Any]) -> bool:
+    return bool(facts.get("replay") and facts["replay"]["wanted"])
 
 
 def _choice(report: Report, entry: Mapping[str, Any]) -> str:

@@ -1,17 +1,16 @@
-"""What was made and from what: cards of the data, the training, the merges and the export."""
+"""What was learned from, and how: a card a dataset and a line a training run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pipelines.report.blocks import bullets, folded, section, table
 from pipelines.report.charts import sparkline
 from pipelines.report.collect import Report
-from pipelines.report.measures import flatten
+from pipelines.report.facts import settings, shown
 from pipelines.report.numbers import ABSENT, count, percent, plain
 from pipelines.report.text import code, name, prose
 
 _SPLITS = ("train", "dev", "test")
-_LONGEST_LIST = 6
 
 
 def data(report: Report) -> str:
@@ -41,7 +40,7 @@ def data(report: Report) -> str:
         legend,
         bullets(line for line in dropped if line),
         folded("Files", bullets(files)),
-        _made(report["data"]),
+        settings(report["data"]),
     )
 
 
@@ -62,41 +61,7 @@ def training(report: Report) -> str:
     rows = table(heads, [_run(entry) for entry in report["training"]])
     replayed = [_replay_course(entry) for entry in report["training"]]
     legend = "Losses are nats per token that carries loss; the course is drawn from its lowest to its highest."
-    return section("Training", rows, legend, bullets(line for line in replayed if line), _made(report["training"]))
-
-
-def merges(report: Report) -> str:
-    return section("Merges", _facts(report["merges"]), _made(report["merges"]))
-
-
-def exports(report: Report) -> str:
-    """What the verification of the export found, and what was held back."""
-    held = [f"{name(ref)}: **held back**" for ref in report["held_back"]]
-    rows = [
-        [f"\u2713 {name(entry['id'])}", prose(str(check["name"])), shown(check["saw"])]
-        for entry in report["exports"]
-        for check in entry["checks"]
-    ]
-    checks = table(["verified", "check", "saw"], rows, left=3) if rows else ""
-    return section("Export", bullets(held), checks, _facts(report["exports"]), _made(report["exports"]))
-
-
-def shown(value: Any) -> str:
-    """Any fact as the content of a cell."""
-    if value is None:
-        return ABSENT
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return count(value)
-    if isinstance(value, float):
-        return plain(value)
-    if isinstance(value, dict):
-        return " ".join(f"{prose(str(key))} {shown(item)}" for key, item in value.items())
-    if isinstance(value, list):
-        items = [shown(item) for item in value[:_LONGEST_LIST]]
-        return ", ".join(items) + (f", ... ({len(value)})" if len(value) > _LONGEST_LIST else "")
-    return prose(str(value), 160)
+    return section("Training", rows, legend, bullets(line for line in replayed if line), settings(report["training"]))
 
 
 def _card(entry: Mapping[str, Any]) -> list[str]:
@@ -155,27 +120,3 @@ def _replay_course(entry: Mapping[str, Any]) -> str:
         return ""
     course = f"{plain(losses[0])} -&gt; {plain(losses[-1])} {_course(entry['facts'], 2)}"
     return f"{name(entry['id'])} on replayed rows: {course}"
-
-
-def _facts(entries: Iterable[Mapping[str, Any]]) -> str:
-    facts = [(entry, {key: item for key, item in entry["facts"].items() if key != "notes"}) for entry in entries]
-    rows = [
-        [name(entry["id"]), name(key), shown(item)] for entry, known in facts for key, item in flatten(known) if key
-    ]
-    notes = [
-        f"{name(entry['id'])}: {prose(str(note))}" for entry, _ in facts for note in entry["facts"].get("notes", ())
-    ]
-    blocks = [table(["made", "fact", "value"], rows, left=3) if rows else "", bullets(notes)]
-    return "\n\n".join(block for block in blocks if block)
-
-
-def _made(entries: Iterable[Mapping[str, Any]]) -> str:
-    """The settings of every entry, behind a fold."""
-    lines = [
-        f"{name(entry['id'])}: {code(_settings(entry['settings']), 1000)}" for entry in entries if entry["settings"]
-    ]
-    return folded("Settings that are not the defaults", bullets(lines))
-
-
-def _settings(settings: Mapping[str, Any]) -> str:
-    return " ".join(f"{key}={item}" for key, item in flatten(settings))

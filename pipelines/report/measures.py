@@ -54,7 +54,9 @@ def contract(models: Scores) -> dict[str, Any]:
 
 
 def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested mappings by dotted path; a list is a leaf."""
+    """The leaves of nested mappings by dotted path. A list is a leaf, but for a list of mappings."""
+    if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+        value = dict(enumerate(value))
     if not isinstance(value, Mapping):
         yield path, value
         return

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.report.blocks import bullets, folded, section, table
 from pipelines.report.collect import Report
-from pipelines.report.made import shown
+from pipelines.report.facts import notes, shown
 from pipelines.report.measures import flatten
 from pipelines.report.numbers import SHARE, distance
 from pipelines.report.text import name, prose
@@ -30,25 +30,26 @@ def _conditions(report: Report, title: str) -> Iterator[str]:
 
 
 def _shared(same: Mapping[str, Any]) -> Iterator[list[str]]:
-    """A row a condition; one that has a single value over all measurements is said once."""
-    values: dict[str, set[str]] = {}
+    """A row a condition; one on which several measurements agree is said once."""
+    values: dict[str, list[str]] = {}
     for key, item in same.items():
-        values.setdefault(key.partition(".")[2], set()).add(_short(item))
+        values.setdefault(key.partition(".")[2], []).append(shown(item))
     said = set()
     for key, item in same.items():
         condition = key.partition(".")[2]
-        once = bool(condition) and len(values[condition]) == 1
-        if not once or condition not in said:
-            yield [name(condition if once else key), _short(item)]
-        said.add(condition)
+        agreed = len(values[condition]) > 1 and len(set(values[condition])) == 1
+        label = condition if agreed else key
+        if label not in said:
+            yield [name(label), shown(item)]
+        said.add(label)
 
 
 def provenance(report: Report) -> str:
     """The base and its notes, and the key of every artifact."""
-    bases = [_base(entry) for entry in report["bases"]]
+    bases = bullets(_base(entry) for entry in report["bases"])
     rows = [[name(item["id"]), name(item["kind"]), f"`{item['key'][:12]}`"] for item in report["artifacts"]]
     listed = folded("Artifacts and their keys", table(["artifact", "kind", "key"], rows, left=3)) if rows else ""
-    return section("Provenance", f"Recipe {name(report['recipe'])}.", *bases, listed)
+    return section("Provenance", f"Recipe {name(report['recipe'])}.", bases, notes(report["bases"]), listed)
 
 
 def reproduce(report: Report) -> str:
@@ -61,23 +62,13 @@ def limits(report: Report) -> str:
     return section("Limits", bullets(_limits(report)))
 
 
-def _short(value: Any) -> str:
-    """A value of a condition; of a digest the beginning."""
-    if isinstance(value, str) and len(value) >= 40 and all(sign in "0123456789abcdef" for sign in value):
-        return f"`{value[:12]}`"
-    return shown(value)
-
-
 def _by_model(values: Mapping[str, Any]) -> str:
-    return "; ".join(f"{name(model)} {_short(item)}" for model, item in values.items())
+    return "; ".join(f"{name(model)} {shown(item)}" for model, item in values.items())
 
 
 def _base(entry: Mapping[str, Any]) -> str:
-    facts = {key: item for key, item in flatten(entry["facts"]) if key != "notes" and item not in (None, [], {})}
-    told = ", ".join(f"{prose(key)} {_short(item)}" for key, item in facts.items())
-    notes = [prose(str(note)) for note in entry["facts"].get("notes", ())]
-    lines = [f"{name(entry['id'])}: {told}", *(f"Note: {note}" for note in notes)]
-    return bullets(lines)
+    told = {key: item for key, item in flatten(entry["facts"]) if key != "notes" and item not in (None, [], {})}
+    return f"{name(entry['id'])}: " + ", ".join(f"{prose(key)} {shown(item)}" for key, item in told.items())
 
 
 def _limits(report: Report) -> Iterator[str]:

@@ -7,9 +7,10 @@ from functools import partial
 from pipelines.report.collect import Report
 from pipelines.report.judged import gates, verdict
 from pipelines.report.kept import answers, learned_and_kept, selection
-from pipelines.report.made import data, exports, merges, training
+from pipelines.report.made import data, training
 from pipelines.report.origin import comparability, limits, provenance, reproduce
 from pipelines.report.scored import scores
+from pipelines.report.shipped import exports, merges
 from pipelines.report.text import name
 
 COMMENT_LIMIT = 65_536
