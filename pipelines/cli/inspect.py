@@ -46,7 +46,7 @@ def _rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     store, steps = steps_of(args)
     step = steps[chosen_one(args.name, list(steps))]
     if step.node.kind != "dataset":
-        raise wrong(args.name, "has no rows", f"it makes a {step.node.kind}", "Name an entry of data: or replay:")
+        raise wrong(step.node.id, "makes no rows", step.node.kind, "Name an entry of data: or replay:")
     base = steps[str(getattr(step.node.config, "base"))]  # noqa: B009
     if step.record is None or base.record is None:
         fix = f"Run: burnish run {args.recipe} --only {step.node.id}"

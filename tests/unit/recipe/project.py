@@ -31,6 +31,7 @@ gates:
 export:
   ship: {model: best}
 """
+ROW = '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}\n'
 SUITE = """\
 tasks:
   skill: {task: piqa, metric: acc}
@@ -46,8 +47,10 @@ def make(folder: Path, recipe: str = RECIPE) -> Path:
     for name in ("base", "evals"):
         (folder / name).mkdir()
     (folder / "base" / "config.json").write_text("{}")
-    for name in ("chats.jsonl", "more.jsonl", "words.txt", "pyproject.toml"):
-        (folder / name).write_text("")
+    (folder / "pyproject.toml").write_text("")
+    (folder / "words.txt").write_text("words\n")
+    for name in ("chats.jsonl", "more.jsonl"):
+        (folder / name).write_text(ROW)
     for name in ("dev", "test"):
         (folder / "evals" / f"{name}.yaml").write_text(SUITE)
     path = folder / "recipe.yaml"
