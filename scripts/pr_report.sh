@@ -25,7 +25,9 @@ newest() {
 }
 
 made() {
-  burnish show "$1" report --json | python3 -c 'import json, sys; print(json.load(sys.stdin).get("path") or "")'
+  local answer
+  answer=$(burnish show "$1" report --json) || return
+  python3 -c 'import json, sys; print(json.load(sys.stdin)["path"] or "")' <<<"$answer"
 }
 
 case ${1:-} in

@@ -221,6 +221,14 @@ def test_report_of_a_recipe_is_where_burnish_says(github: GitHub, path: str, rep
     assert len(github.comments) == 1
 
 
+def test_report_of_a_broken_recipe_passes_on_what_burnish_says(github: GitHub, path: str) -> None:
+    burnish = Path(path) / "burnish"
+    burnish.write_text("#!/usr/bin/env bash\necho '{}'\necho 'r.yaml:3: trian: unknown section' >&2\nexit 2\n")
+    burnish.chmod(0o755)
+    done = post(github, path, "r.yaml")
+    assert (done.returncode, done.stderr) == (2, "r.yaml:3: trian: unknown section\n")
+
+
 @pytest.mark.parametrize("content", [None, "# A page without the marker\n", '<!-- burnish:report:x"; rm -->\n'])
 def test_report_that_is_none_is_refused(github: GitHub, path: str, tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "page.md"
