@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from pipelines.cli.arguments import add_recipe, answer
+from pipelines.engine.worker import load_attribute
 from pipelines.recipe.compile import compile_graph
-from pipelines.recipe.hub import resolve
 from pipelines.recipe.load import load
 from pipelines.recipe.lock import hub_names, lock_path, make_lock, write_lock
 from pipelines.recipe.yaml_file import shown_path
@@ -18,7 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     recipe = load(args.recipe, args.set)
     graph = compile_graph(recipe)
-    lock = make_lock(recipe, graph, resolve(hub_names(graph)))
+    names = hub_names(graph)
+    # Reached by name: most recipes need no hub, and its client is not part of a core installation.
+    commits = load_attribute("pipelines.recipe.hub:resolve")(names) if names else {}
+    lock = make_lock(recipe, graph, commits)
     path = lock_path(recipe)
     write_lock(path, lock)
     if args.json:

@@ -39,6 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         _tell(error, as_json="--json" in words)
         return WRONG
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("pipelines"):
+            raise
+        sys.stderr.write(f"burnish {verb}: {error.name} is not installed. Install burnish[train]\n")
+        return WRONG
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
         return INTERRUPTED

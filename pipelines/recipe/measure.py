@@ -67,7 +67,15 @@ def to_measure(recipe: Recipe, names: Names) -> dict[str, list[Asked]]:
     elif wanted and not any(wanted.values()):
         what = "there is nothing to measure: neither a base nor models"
         names.problems.append(at(recipe.origin(("evaluate",)), ("evaluate",), what))
-    return {suite: list({one.name: one for one in reversed(asked)}.values())[::-1] for suite, asked in wanted.items()}
+    return {suite: _once(asked) for suite, asked in wanted.items()}
+
+
+def _once(asked: Iterable[Asked]) -> list[Asked]:
+    """Every model once, where it is asked for first."""
+    found: dict[str, Asked] = {}
+    for one in asked:
+        found.setdefault(one.name, one)
+    return list(found.values())
 
 
 def _by_suite(recipe: Recipe) -> dict[str, list[Asked]]:

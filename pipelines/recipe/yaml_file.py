@@ -172,12 +172,15 @@ def _scalar(node: yaml.ScalarNode, origin: Origin, problems: list[UserError]) ->
             return None
         case "bool":
             return text.lower() == "true"
-        case "int":
+        case "int" if len(text) < 100:
             return int(text, 0 if text[:2] in ("0o", "0x") else 10)
         case "float":
             return float(re.sub(r"^([-+]?)\.(inf|nan)$", r"\1\2", text.lower()))
         case "str":
             return text
+        case "int":
+            problems.append(wrong(str(origin), "a number of more than 100 digits"))
+            return None
     problems.append(wrong(str(origin), "a tag that recipes do not know", node.tag, "Remove the tag"))
     return None
 

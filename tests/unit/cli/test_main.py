@@ -101,3 +101,12 @@ def test_pipe_that_closes_early_is_no_error(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout.startswith("burnish")
+
+
+def test_missing_library_is_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def missing(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'huggingface_hub'", name="huggingface_hub")
+
+    monkeypatch.setattr("pipelines.cli.validate.load", missing)
+    assert main(["validate", "recipe.yaml"]) == 2
+    assert "huggingface_hub is not installed" in capsys.readouterr().err

@@ -222,3 +222,10 @@ def test_candidate_is_the_last_model_where_nothing_else_says(tmp_path: Path) -> 
 def test_compiling_twice_gives_equal_graphs(tmp_path: Path) -> None:
     recipe, graph = compiled(tmp_path)
     assert compile_graph(recipe) == graph
+
+
+def test_base_may_be_picked_too_and_is_measured_once(tmp_path: Path) -> None:
+    _, graph = compiled(tmp_path, RECIPE.replace("from: [tuned, kept]", "from: [tuned, kept, base]"))
+    report = graph.nodes["report"].config
+    assert isinstance(report, ReportConfig)
+    assert list(report.scores["dev"]) == ["base", "tuned", "kept"]

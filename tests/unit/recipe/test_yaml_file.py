@@ -58,6 +58,7 @@ def test_origins_are_the_lines_of_the_keys() -> None:
         (b"a: 1\nb: 2\na: 3\n", "r.yaml:3: key 'a' is given twice, first at r.yaml:1"),
         (b"? [a]\n: 1\n", "r.yaml:1: a key must be a single word"),
         (b"a: !run x\n", "r.yaml:1: a tag that recipes do not know (got !run). Remove the tag"),
+        (b"a: " + b"9" * 5000 + b"\n", "r.yaml:1: a number of more than 100 digits"),
         (b"a: &a [*a]\n", "r.yaml:1: an alias that contains itself"),
         (b"a: 1\n---\nb: 2\n", "r.yaml:2: is not YAML: but found another document (got column 1)"),
     ],
