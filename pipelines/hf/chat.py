@@ -31,8 +31,8 @@ def encode(tokenizer: Any, messages: Messages, mask: Mask) -> Encoded:
 def encode_spans(tokenizer: Any, rows: Sequence[Spans]) -> list[Encoded]:
     """Tokens of rendered conversations, each text tokenised once and as a whole.
 
-    A token is trained when all its characters lie in one span. A token across the border, such as line breaks of the
-    header and of the answer merged into one, is part of the prompt at generation too and is not trained.
+    A token is trained when it begins in a span. A token that reaches into a span from before it, such as line breaks
+    of the header and of the answer merged into one, begins in the prompt and is not trained.
     """
     if not tokenizer.is_fast:
         what = "the tokenizer cannot say where its tokens lie in the text"
@@ -53,15 +53,21 @@ def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[Encoded]:
 
 
 def _labels(ids: list[int], offsets: list[tuple[int, int]], trained: list[tuple[int, int]]) -> list[int]:
+    """A span ends in a stop token, which no other token reaches across; one that swallows white space ends after it."""
     labels = [IGNORED] * len(ids)
     position = 0
     for start, end in trained:
         while position < len(ids) and offsets[position][0] < start:
             position += 1
-        while position < len(ids) and offsets[position][1] <= end:
+        first = position
+        while position < len(ids) and offsets[position][0] < end:
             if offsets[position][0] < offsets[position][1]:
                 labels[position] = ids[position]
             position += 1
+        if first == position or labels[position - 1] == IGNORED or offsets[position - 1][1] < end:
+            raise wrong(
+                "base", "the tokenizer does not say where an end-of-turn token lies", fix="Use another tokenizer"
+            )
     return labels
 
 
