@@ -93,11 +93,15 @@ def _csv(path: Path) -> Iterator[Found]:
         for number, line, what in _lines(path):
             if what:
                 broken.append(Found(number, None, what))
-            yield line.replace("\0", "")
+            yield line
 
     csv.field_size_limit(sys.maxsize)
     reader = csv.reader(texts(), strict=True)
     header = next(reader, [])
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if broken or twice:
+        yield from broken or [Found(1, None, "names columns twice", ", ".join(twice))]
+        return
     begins = reader.line_num + 1
     try:
         for values in reader:

@@ -1,6 +1,8 @@
 """What is told about broken data before anything is started."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -8,6 +10,15 @@ from pipelines.prepare.check import check
 from pipelines.prepare.config import PrepareConfig
 
 GOOD = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]}
+
+
+def test_checks_import_no_heavy_library():
+    code = (
+        "import sys, pipelines.prepare.check, pipelines.replay.check, pipelines.prepare.tickets;"
+        "print(sorted({'torch', 'transformers', 'datasets', 'pyarrow', 'numpy', 'jinja2'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
 
 
 def said(path, **settings):
@@ -94,6 +105,14 @@ def test_csv_row_of_another_width_is_named_by_its_line(tmp_path):
     lines = said(tmp_path / "a.csv", format="text")
     assert lines == [line for line in lines if "a.csv:4: has 1 fields, the header has 2 (got ['only'])" in line]
     assert len(lines) == 1
+
+
+def test_csv_header_that_cannot_be_used_is_the_only_problem(tmp_path):
+    for header, problem in ((b"a,b,a\n", "names columns twice (got a)"), (b"a,\xe9,c\n", "is not UTF-8")):
+        (tmp_path / "a.csv").write_bytes(header + b"1,2,3\n" * 5)
+        lines = said(tmp_path / "a.csv", format="text")
+        assert len(lines) == 1
+        assert f"a.csv:1: {problem}" in lines[0]
 
 
 def test_unknown_column_is_told_once_with_the_known_ones(tmp_path):

@@ -1,6 +1,7 @@
 """The prepare stage on a pico tokenizer."""
 
 import json
+import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from pipelines.hf.rows import ROW_GROUP, Row, read_rows, write_rows
 from pipelines.prepare.config import PrepareConfig
 from pipelines.prepare.inspect import spans
 from pipelines.prepare.run import run
+from tests.pico import CHATML
 
 
 def prepare(base, out, rows_or_path, **settings):
@@ -187,6 +189,18 @@ def test_same_input_gives_the_same_bytes(pico_base, tmp_path):
     prepare(pico_base, tmp_path / "b", rows, **settings)
     assert files(tmp_path / "a") == files(tmp_path / "b")
     assert not any(str(tmp_path).encode() in content for content in files(tmp_path / "a").values())
+
+
+def test_rows_that_the_template_refuses_are_named_by_file_and_line(pico_base, tmp_path):
+    base = shutil.copytree(pico_base, tmp_path / "base")
+    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('No system turns, please') }}{% endif %}"
+    (base / "chat_template.jinja").write_text(refusal + CHATML)
+    rows = [pair("a"), pair("b", system="s"), pair("c"), pair("d", system="s")]
+    with pytest.raises(UserError) as error:
+        prepare(base, tmp_path / "o", rows, format="prompt_completion")
+    first, second = str(error.value).splitlines()
+    assert "tickets.jsonl:2: chat template refuses this conversation: No system turns, please" in first
+    assert "tickets.jsonl:4: " in second
 
 
 def test_broken_parquet_rows_are_all_told(pico_base, tmp_path):
