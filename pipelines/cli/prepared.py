@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from pipelines.engine.check import check_steps
-from pipelines.engine.plan import Step, make_plan, problems_before
+from pipelines.engine.digest import Digests
+from pipelines.engine.plan import Step, disk_problems, make_plan
 from pipelines.engine.store import Store
-from pipelines.errors import Problem, wrong
+from pipelines.errors import Problem, UserError, wrong
 from pipelines.recipe.compile import compile_graph
 from pipelines.recipe.load import Recipe, load
-from pipelines.recipe.lock import check_lock, check_offline
+from pipelines.recipe.lock import check_lock, check_offline, with_lock
+from pipelines.recipe.rooms import room_problems
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,14 @@ def prepare(args: argparse.Namespace) -> Prepared:
     if args.only:
         graph = graph.upstream(chosen(args.only, list(graph.nodes)))
     store = Store(home_of(recipe.root))
-    problems = check_lock(recipe, graph) if args.locked else []
-    problems += check_offline(graph) if args.offline else []
+    if args.locked:
+        if problems := check_lock(recipe, graph, Digests(store.home / "digests.json")):
+            raise UserError(*problems)
+        graph = with_lock(recipe, graph)
     steps = make_plan(graph, store, recipe.name, args.verify)
-    problems += problems_before(steps, store, check_steps(steps))
+    todo = [step.node for step in steps if not step.record]
+    problems = check_offline(todo, store.home) if args.offline else []
+    problems += room_problems(recipe, todo) + disk_problems(steps, store)
     return Prepared(recipe, store, steps, problems)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,18 +56,15 @@ def make_plan(graph: Graph, store: Store, recipe: str, verify: bool = False) -> 
     return steps
 
 
-def problems_before(steps: list[Step], store: Store, checks: Mapping[str, list[Problem]]) -> list[Problem]:
-    """Everything that can be known to be wrong before anything is started."""
-    found = [problem for step in steps if not step.record for problem in checks.get(step.node.id, [])]
+def disk_problems(steps: list[Step], store: Store) -> list[Problem]:
+    """Whether the disk holds what the stages to be run made last time, and a little more."""
     needed = sum(step.before.bytes for step in steps if not step.record and step.before) + _RESERVE_BYTES
     place = next(folder for folder in [store.home, *store.home.parents] if folder.exists())
     free = shutil.disk_usage(place).free
     if free < needed:
         sizes = f"{free / 1e9:.2f} GB free, about {needed / 1e9:.2f} GB needed"
-        found.append(
-            Problem(str(store.home), "not enough disk space", sizes, "Free some, or set BURNISH_HOME elsewhere")
-        )
-    return found
+        return [Problem(str(store.home), "not enough disk space", sizes, "Free some, or set BURNISH_HOME elsewhere")]
+    return []
 
 
 def read_history(home: Path, recipe: str) -> dict[str, dict[str, Any]]:

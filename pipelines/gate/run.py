@@ -92,6 +92,7 @@ def _judge(
         **dict.fromkeys(("delta", "low", "high", "p", "p_holm")),
         "n": score["n"],
         "threshold": gate.threshold,
+        "alpha": gate.alpha,
         **dict.fromkeys(("method", "mde")),
     }
     if isinstance(pairs, str):

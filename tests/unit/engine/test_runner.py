@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines.engine.graph import Node, graph_of
-from pipelines.engine.plan import make_plan, problems_before
+from pipelines.engine.plan import disk_problems, make_plan
 from pipelines.engine.runner import Event, Outcome, Settings, execute
 from pipelines.engine.stage import AnyRef, InputPath, Launch
 from pipelines.engine.store import Store
@@ -134,7 +134,7 @@ def test_plan_full_disk_is_a_problem_before_anything_starts(tmp_path: Path, monk
     store = Store(tmp_path)
     steps = make_plan(graph_of(chain()), store, "toys")
     monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=1_000_000))
-    (problem,) = problems_before(steps, store, {})
+    (problem,) = disk_problems(steps, store)
     assert "not enough disk space" in str(problem)
 
 
