@@ -1,19 +1,21 @@
 """Attention over rows laid end to end: each row by itself, so that no work is spent between rows."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
+from peft import PeftModel
+from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from pipelines.train.packing import Layout, Span
+from pipelines.train.packing import Layout
 
 ROWS = "burnish_rows"
 _CAUSAL_LAYERS = {"full_attention", "sliding_attention"}
 
 
-def packs(model: PreTrainedModel) -> bool:
+def packs(model: PreTrainedModel | PeftModel) -> bool:
     """Whether the model keeps rows that lie in one sequence apart, by their positions.
 
     It does where all attention goes through transformers' attention interface. State that runs along the sequence
@@ -24,10 +26,10 @@ def packs(model: PreTrainedModel) -> bool:
     return bool(model._supports_attention_backend) and not model._is_stateful and layers <= _CAUSAL_LAYERS
 
 
-def drops_out(model: torch.nn.Module, config: PreTrainedConfig) -> bool:
+def drops_out(model: PreTrainedModel | PeftModel) -> bool:
     """Whether anything in the model is random while it trains."""
     modules = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
-    return modules or bool(getattr(config.get_text_config(), "attention_dropout", 0))
+    return modules or bool(getattr(model.config.get_text_config(), "attention_dropout", 0))
 
 
 def attend_by_rows(model: PreTrainedModel) -> bool:
@@ -54,21 +56,19 @@ def rows_attention(
 
     query [1, heads, T, d], key and value [1, kv heads, T, d] -> [1, T, heads, d].
     """
+    lengths = [span.length for span in layout.spans]
+    queries, keys, values = (torch.split(states, lengths, dim=2) for states in (query, key, value))
     outputs = []
-    for span in layout.spans:
-        mask = _mask(span.stop - span.start, span.prefix_stop - span.prefix_start, sliding_window, query.device)
-        keys, values = _seen(key, span), _seen(value, span)
-        outputs.append(
-            sdpa_attention_forward(module, query[:, :, span.start : span.stop], keys, values, mask, **options)[0]
-        )
+    for number, (length, prefix) in enumerate(layout.spans):
+        before = 0 if prefix is None else lengths[prefix]
+        seen = [_seen(parts, number, prefix) for parts in (keys, values)]
+        mask = _mask(length, before, sliding_window, query.device)
+        outputs.append(sdpa_attention_forward(module, queries[number], *seen, mask, **options)[0])
     return torch.cat(outputs, dim=1), None
 
 
-def _seen(states: torch.Tensor, span: Span) -> torch.Tensor:
-    own = states[:, :, span.start : span.stop]
-    if span.prefix_start == span.prefix_stop:
-        return own
-    return torch.cat([states[:, :, span.prefix_start : span.prefix_stop], own], dim=2)
+def _seen(parts: Sequence[torch.Tensor], number: int, prefix: int | None) -> torch.Tensor:
+    return parts[number] if prefix is None else torch.cat([parts[prefix], parts[number]], dim=2)
 
 
 @lru_cache(maxsize=64)

@@ -28,6 +28,12 @@ def discard_partial(folder: Path) -> None:
             _remove(checkpoint)
 
 
+def discard(folder: Path) -> None:
+    """Remove all checkpoints, where there are any: what they led to is saved."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
 def _all(folder: Path) -> list[Path]:
     return list(folder.glob("checkpoint-*"))
 

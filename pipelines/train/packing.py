@@ -10,7 +10,7 @@ import torch
 from pipelines.hf.chat import IGNORED
 
 WORTH_SHARING = 4
-"""Tokens from which on a common prefix is computed once: below, the masks cost more than the tokens."""
+"""A common prefix of fewer tokens is computed again for every row, without the masks that sharing needs."""
 
 
 class Row(NamedTuple):
@@ -26,17 +26,15 @@ class Row(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Tokens start:stop of a pack. They see one another causally, and all of prefix_start:prefix_stop before that."""
+    """So many tokens of a pack, which see one another causally and, before that, all of the span numbered `prefix`."""
 
-    start: int
-    stop: int
-    prefix_start: int = 0
-    prefix_stop: int = 0
+    length: int
+    prefix: int | None = None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the rows of a pack lie. One object, so that whatever moves batches to devices leaves it whole."""
+    """The spans of a pack, end to end. One object, so that whatever moves batches to devices leaves it whole."""
 
     spans: tuple[Span, ...]
 
@@ -83,15 +81,15 @@ def pack(rows: Sequence[Row], replayed: Sequence[bool], share: bool = False) -> 
     spans: list[Span] = []
     end = 0
     for group, shared in _groups(rows) if share else (([number], 0) for number in range(len(rows))):
-        prefix = Span(end, end + shared)
+        prefix = len(spans) if shared else None
         if shared:
-            spans.append(prefix)
+            spans.append(Span(shared))
             ids.append(rows[group[0]].input_ids[:shared])
             positions.append(np.arange(shared))
             end += shared
         for number in group:
             row, length = rows[number], len(rows[number].input_ids)
-            spans.append(Span(end, end + length - shared, prefix.start, prefix.stop))
+            spans.append(Span(length - shared, prefix))
             ids.append(row.input_ids[shared:])
             positions.append(np.arange(shared, length))
             keep.append(end - shared + row.targets - 1)

@@ -1,7 +1,6 @@
 """Training: from a base, a dataset and maybe a replay buffer to an adapter or a model."""
 
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -51,7 +50,7 @@ def run(config: TrainConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
     base = inputs[config.base]
     model, by_rows = _load(config, base.path, args)
     _check_vocabulary(rows.rows, model)
-    micro = (config.micro_batch_size or config.batch_size // args.world_size) if packs(_causal(model)) else 1
+    micro = (config.micro_batch_size or config.batch_size // args.world_size) if packs(model) else 1
     args.gradient_accumulation_steps = config.batch_size // (args.world_size * micro)
 
     resumed = _resume_point(Path(args.output_dir), args)
@@ -61,7 +60,7 @@ def run(config: TrainConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
         model=model,
         args=args,
         train_dataset=forward_passes(rows, blocks, args.world_size * args.gradient_accumulation_steps, micro),
-        data_collator=partial(collate, rows, by_rows, by_rows and not drops_out(model, _causal(model).config)),
+        data_collator=partial(collate, rows, by_rows, by_rows and not drops_out(model)),
         processing_class=load_tokenizer(base.path),
         pace=partial(rate, total=len(blocks), warmup=config.warmup, kind=config.schedule),
         ledger=ledger,
@@ -74,16 +73,15 @@ def run(config: TrainConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
     if step_end.stopped:
         raise SystemExit(EXIT_STATUS)
     seconds = time.monotonic() - started
-    _save(config, trainer, base, out_dir)
-    return (
-        _metrics(config, rows, blocks, ledger)
-        | _sizes(model)
-        | {
-            "tokens_per_second": round(rows.tokens(blocks[done:]) / seconds, 1),
-            "resumed_from": done or None,
-            "processes": args.world_size,
-        }
-    )
+    _save(trainer, base, out_dir)
+    return {
+        **_metrics(config, rows, blocks, ledger),
+        "trainable": model.num_parameters(only_trainable=True),
+        "parameters": model.num_parameters(),
+        "tokens_per_second": round(rows.tokens(blocks[done:]) / seconds, 1),
+        "resumed_from": done or None,
+        "processes": args.world_size,
+    }
 
 
 def read_inputs(config: TrainConfig, inputs: Inputs) -> Rows:
@@ -106,10 +104,11 @@ def _trainable(dataset: Artifact, where: str) -> list[Row]:
 def _load(config: TrainConfig, base: Path, args: SFTConfig) -> tuple[PreTrainedModel | PeftModel, bool]:
     """The model to train, and whether its attention goes row by row.
 
-    Trained weights are float32, whatever the precision of the maths; frozen ones have the type of the maths.
+    Trained weights are float32, whatever the precision of the maths; frozen ones have the type of the maths. DeepSpeed
+    wants one type for all and makes its own copies in the type of the maths.
     """
     set_seed(config.seed)
-    method, maths = config.method, DTYPES[config.precision]
+    method, maths = config.method, DTYPES["float32" if args.deepspeed_plugin else config.precision]
     if isinstance(method, Full):
         model = load_model(base, "float32", "cpu")
         return model, attend_by_rows(model)
@@ -123,12 +122,8 @@ def _load(config: TrainConfig, base: Path, args: SFTConfig) -> tuple[PreTrainedM
     return with_adapters(model, method), by_rows
 
 
-def _causal(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    return model.get_base_model() if isinstance(model, PeftModel) else model
-
-
 def _check_vocabulary(rows: Sequence[Row], model: PreTrainedModel | PeftModel) -> None:
-    size, largest = _causal(model).config.get_text_config().vocab_size, max(int(row.input_ids.max()) for row in rows)
+    size, largest = model.config.get_text_config().vocab_size, max(int(row.input_ids.max()) for row in rows)
     if largest >= size:
         what = f"the rows hold token ids up to {largest}, the base knows {size}"
         raise wrong("base", what, "", "Prepare the data with the tokenizer of this base")
@@ -142,7 +137,7 @@ def _resume_point(folder: Path, args: SFTConfig) -> Path | None:
         return checkpoints.newest(folder)
 
 
-def _save(config: TrainConfig, trainer: RowTrainer, base: Artifact, out_dir: Path) -> None:
+def _save(trainer: RowTrainer, base: Artifact, out_dir: Path) -> None:
     """Leave the artifact's files, and nothing else, in `out_dir`."""
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.is_world_process_zero():
@@ -151,8 +146,8 @@ def _save(config: TrainConfig, trainer: RowTrainer, base: Artifact, out_dir: Pat
             save_adapter(model, state, base.name, out_dir)
         else:
             save_model(model, state, base.path, out_dir)
-        shutil.rmtree(out_dir / checkpoints.FOLDER, ignore_errors=True)
-        for file in out_dir.iterdir():
+        checkpoints.discard(out_dir / checkpoints.FOLDER)
+        for file in filter(Path.is_file, out_dir.iterdir()):
             file.chmod(0o644)
     trainer.accelerator.wait_for_everyone()
 
@@ -171,9 +166,3 @@ def _metrics(config: TrainConfig, rows: Rows, blocks: Blocks, ledger: Ledger) ->
         "curve": [list(point) for point in ledger.curve],
         "replay": {"wanted": wanted, "achieved": rows.replayed(blocks) / loss_tokens},
     }
-
-
-def _sizes(model: PreTrainedModel | PeftModel) -> dict[str, int]:
-    """Numbers of weights; two to a byte counts as two."""
-    weights = list(model.parameters())
-    return {"trainable": sum(w.numel() for w in weights if w.requires_grad), "parameters": model.num_parameters()}

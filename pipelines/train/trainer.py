@@ -50,7 +50,7 @@ class RowTrainer(SFTTrainer):  # type: ignore[misc]
         kept = {name: weight.data for name, weight in model.named_parameters() if weight.requires_grad}
         super().__init__(model=model, **settings)
         for name, weight in model.named_parameters():
-            if name in kept:
+            if name in kept and weight.dtype != kept[name].dtype:
                 weight.data = kept[name].to(weight.device)
         self.remove_callback(PrinterCallback)
         self.processing_class = None

@@ -30,7 +30,7 @@ def test_pack_positions_and_targets_of_two_rows():
     packed = pack([made([5, 6, 7], [-100, 6, 7]), made([8, 9], [8, 9])], [False, True])
     assert packed.input_ids.tolist() == [[5, 6, 7, 8, 9]]
     assert packed.position_ids.tolist() == [[0, 1, 2, 0, 1]]
-    assert packed.layout.spans == (Span(0, 3, 0, 0), Span(3, 5, 3, 3))
+    assert packed.layout.spans == (Span(3), Span(2))
     assert packed.keep.tolist() == [0, 1, 3]
     assert packed.targets.tolist() == [6, 7, 9]
     assert packed.replayed.tolist() == [False, False, True]
@@ -48,7 +48,7 @@ def test_pack_shared_prompt_is_laid_once():
     packed = pack(rows, [False, False, True], share=True)
     assert packed.input_ids.tolist() == [[1, 2, 3, 4, 5, 6, 7, 5, 8, 9, 9]]
     assert packed.position_ids.tolist() == [[0, 1, 2, 3, 4, 5, 6, 4, 5, 0, 1]]
-    assert packed.layout.spans == (Span(0, 4), Span(4, 7, 0, 4), Span(7, 9, 0, 4), Span(9, 11, 9, 9))
+    assert packed.layout.spans == (Span(4), Span(3, 0), Span(2, 0), Span(2))
     assert packed.keep.tolist() == [5, 7, 9]
     assert packed.targets.tolist() == [7, 8, 9]
     assert packed.replayed.tolist() == [False, True, False]
@@ -70,5 +70,6 @@ def test_pack_sharing_or_not_every_target_comes_once(shapes):
     assert sorted(packed.targets.tolist()) == sorted(int(row.labels[-1]) for row in rows)
     assert len(set(packed.keep.tolist())) == len(rows)
     assert packed.input_ids.shape[1] <= sum(len(row.input_ids) for row in rows)
-    seen = [span.stop - span.start + span.prefix_stop - span.prefix_start for span in packed.layout.spans]
+    spans = packed.layout.spans
+    seen = [span.length + (0 if span.prefix is None else spans[span.prefix].length) for span in spans]
     assert set(seen) >= {len(row.input_ids) for row in rows}
