@@ -55,7 +55,10 @@ class Weights:
         return self
 
     def tensor(self, name: str) -> torch.Tensor:
-        """The stored tensor, flat, in its stored type, over read-only memory: to write to it kills the process."""
+        """The stored tensor, flat, in its stored type, over read-only memory: to write to it kills the process.
+
+        Only one that is not aligned in its file is copied.
+        """
         place = self.tensors[name]
         stored = self._maps[place.file][place.info.start : place.info.end]
         dtype = DTYPES[place.info.dtype]

@@ -18,7 +18,7 @@ from pipelines.hf.shards import Weights, open_file
 from pipelines.merge.reads import Read
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-BLOCK = 1 << 17
+BLOCK = 1 << 16
 """Elements of a product computed at once. A constant: a product of other rows may be rounded differently."""
 
 _KEY = re.compile(

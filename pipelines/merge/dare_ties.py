@@ -58,9 +58,10 @@ def dare_ties_read(
     name: str,
 ) -> Read:
     """The merge of a base and task vectors."""
-    share = density if len(shape) > 1 else 1.0
-    dropped = [drop(delta, share, mask_key(seed, name, index)) for index, delta in enumerate(deltas)]
-    return elect(base, dropped, weights, lambda_, mean=False)
+    level = max(1, round(density * LEVELS)) if len(shape) > 1 else LEVELS
+    keys = [mask_key(seed, name, index) for index in range(len(deltas))]
+    votes = [drop(delta, level, key, weight) for delta, key, weight in zip(deltas, keys, weights, strict=True)]
+    return elect(base, votes, None, lambda_)
 
 
 def mask_key(seed: int, name: str, index: int) -> int:
@@ -68,16 +69,15 @@ def mask_key(seed: int, name: str, index: int) -> int:
     return int.from_bytes(sha256(f"{seed}/{index}/{name}".encode()).digest()[:16], "little")
 
 
-def drop(delta: Read, density: float, key: int) -> Read:
-    """The task vector with a random 1 - `density` of its elements set to 0 and the rest divided by `density`."""
-    level = max(1, round(density * LEVELS))
-    if level == LEVELS:
-        return delta
-    scale = LEVELS / level
+def drop(delta: Read, level: int, key: int, weight: float) -> Read:
+    """`weight` times the task vector, each element kept with probability p = level / 2**16 and divided by p."""
+    scale = weight * LEVELS / level
 
     def read(start: int, stop: int) -> torch.Tensor:
-        keep = torch.from_numpy(uniform16(key, start, stop) < level)
-        return torch.mul(delta(start, stop), keep).mul_(scale)
+        if level == LEVELS:
+            return torch.mul(delta(start, stop), scale)
+        keep = (uniform16(key, start, stop) < level).astype(np.float32)
+        return torch.from_numpy(keep).mul_(delta(start, stop)).mul_(scale)
 
     return read
 

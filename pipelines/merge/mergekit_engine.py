@@ -44,12 +44,18 @@ def merge(plan: Plan, method: Method, out_dir: Path, threads: int | None = None)
             random_seed=getattr(method, "seed", None), write_model_card=False, copy_tokenizer=False, quiet=True
         )
         require_space(out_dir, sum(place.info.end - place.info.start for place in plan.base.tensors.values()))
-        threads_before = torch.get_num_threads()
-        torch.set_num_threads(threads or threads_before)
-        run_merge(MergeConfiguration.model_validate(recipe), str(out_dir.resolve()), options)
-        torch.set_num_threads(threads_before)
+        _run(recipe, options, out_dir, threads)
     _keep_weights(out_dir)
     _check(plan, out_dir)
+
+
+def _run(recipe: Mapping[str, Any], options: MergeOptions, out_dir: Path, threads: int | None) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        run_merge(MergeConfiguration.model_validate(recipe), str(out_dir.resolve()), options)
+    finally:
+        torch.set_num_threads(before)
 
 
 def mergekit_recipe(plan: Plan, method: Method, folders: list[Path]) -> dict[str, Any]:

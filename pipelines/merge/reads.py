@@ -11,7 +11,7 @@ import torch
 
 Read = Callable[[int, int], torch.Tensor]
 
-CHUNK = 1 << 17
+CHUNK = 1 << 16
 """Elements handled at a time: small enough for the temporaries to stay in a core's cache."""
 
 

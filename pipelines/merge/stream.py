@@ -3,6 +3,7 @@
 Every element is computed by itself, in fp32, and rounded once, so threads and slices change no bit of the result.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -104,7 +105,8 @@ def _step(plan: Plan, name: str, chunk: int) -> int:
 
 def _finite(values: torch.Tensor) -> bool:
     """Whether there is neither NaN nor infinity: by the sum, and by every element only where the sum is not finite."""
-    return bool(torch.isfinite(values.sum(dtype=torch.float32))) or bool(torch.isfinite(values).all())
+    total = values.sum(dtype=torch.float32 if values.dtype == torch.float16 else None)
+    return math.isfinite(total.item()) or bool(torch.isfinite(values).all())
 
 
 def _blame(plan: Plan, inputs: TensorInputs, name: str, start: int, stop: int) -> UserError:

@@ -18,13 +18,14 @@ Divergences:
 """
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn.functional import hardshrink
 
-from pipelines.merge.reads import CHUNK, Read, spans, task_vectors, whole
+from pipelines.merge.reads import Read, spans, task_vectors, whole
 
 Bits = npt.NDArray[np.int32]
 
@@ -32,7 +33,8 @@ SMALL = 1 << 18
 """Elements up to which all magnitudes of a tensor are put into one buffer to find the threshold."""
 SAMPLE = 1 << 16
 """About how many elements of a larger tensor are sampled first."""
-LARGEST = np.iinfo(np.int32).max
+LARGEST, SIGN = np.iinfo(np.int32).max, np.iinfo(np.int32).min
+TINY = 1e-30
 
 
 def ties(
@@ -49,52 +51,56 @@ def ties_read(
     """The merge of a base and task vectors. Finds the thresholds at once, which reads every task vector up to twice."""
     size = int(np.prod(shape, dtype=np.int64))
     share = density if len(shape) > 1 else 1.0
-    trimmed = [trim(delta, size, share) for delta in deltas]
-    return elect(base, trimmed, weights, lambda_, mean=True)
+    largest = max(weights) or 1.0
+    relative = [weight / largest for weight in weights]
+    votes = [trim(delta, size, share, weight) for delta, weight in zip(deltas, relative, strict=True)]
+    return elect(base, votes, relative, lambda_)
 
 
-def trim(delta: Read, size: int, density: float) -> Read:
-    """The task vector with all but its `density` share of largest magnitudes set to 0."""
-    if density >= 1 or not size:
-        return delta
+def trim(delta: Read, size: int, density: float, weight: float) -> Read:
+    """`weight` times the task vector, with all but its `density` share of largest magnitudes set to 0."""
     if density <= 0:
         return lambda start, stop: torch.zeros(stop - start)
-    least = threshold(delta, size, max(1, int(density * size)))
-    # hardshrink keeps what is larger than its bound, and the bound itself must survive.
+    least = threshold(delta, size, max(1, int(density * size))) if density < 1 and size else 0.0
+    # hardshrink keeps what is larger than its bound, and the least itself must survive.
     bound = float(np.nextafter(np.float32(least), np.float32(-1)))
-    return delta if least == 0 else lambda start, stop: hardshrink(delta(start, stop), bound)
-
-
-def elect(base: Read, deltas: Sequence[Read], weights: Sequence[float], lambda_: float, mean: bool) -> Read:
-    """base + lambda times the weighted mean (or sum), element by element, of what has the elected sign."""
-    largest = max(weights) or 1.0
-    scale = [weight / largest for weight in weights] if mean else list(weights)
 
     def read(start: int, stop: int) -> torch.Tensor:
-        parts = [
-            delta(start, stop) if w == 1 else torch.mul(delta(start, stop), w)
-            for delta, w in zip(deltas, scale, strict=True)
-        ]
-        sign = _sign(parts)
-        total, mass = torch.zeros(stop - start), torch.zeros(stop - start)
-        for part, weight in zip(parts, scale, strict=True):
-            agreeing = torch.mul(part, sign).relu_()
-            total.add_(agreeing)
-            if mean:
-                mass.add_(agreeing.sign_().mul_(weight))
-        if mean:
-            total.div_(mass.clamp_(min=1e-30))
-        return total.mul_(sign).mul_(lambda_).add_(base(start, stop))
+        values = hardshrink(delta(start, stop), bound) if least else delta(start, stop)
+        return values if weight == 1 else torch.mul(values, weight, out=values if least else None)
 
     return read
 
 
-def _sign(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """+1 or -1 by the sum of the parts; +1 where it is 0."""
-    total = torch.zeros_like(parts[0])
-    for part in parts:
-        total.add_(part)
-    return torch.copysign(torch.ones(()), total.add_(0.0))
+def elect(base: Read, votes: Sequence[Read], weights: Sequence[float] | None, lambda_: float) -> Read:
+    """base + lambda times the sum, element by element, of those votes that have the sign of the sum of all votes.
+
+    A vote is a task vector times its weight. With `weights` the sum is divided by the weights of those that had the
+    sign.
+    """
+
+    def read(start: int, stop: int) -> torch.Tensor:
+        cast = [vote(start, stop) for vote in votes]
+        sign_bit = _sign_bit(cast)
+        total = torch.zeros_like(cast[0])
+        mass = torch.zeros_like(cast[0]) if weights else None
+        for index, vote in enumerate(cast):
+            # Flipped where the elected sign is minus, what agrees is positive.
+            agreeing = torch.bitwise_xor(vote.view(torch.int32), sign_bit).view(torch.float32).relu_()
+            total.add_(agreeing)
+            if weights and mass is not None:
+                mass.add_(agreeing.sign_().mul_(weights[index]))
+        if mass is not None:
+            total.div_(mass.clamp_(min=TINY))
+        total.view(torch.int32).bitwise_xor_(sign_bit)
+        return total.mul_(lambda_).add_(base(start, stop))
+
+    return read
+
+
+def _sign_bit(votes: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The sign bit of the sum of the votes: 0, for plus, where they cancel."""
+    return torch.bitwise_and(reduce(torch.add, votes).view(torch.int32), SIGN)
 
 
 def threshold(delta: Read, size: int, k: int) -> float:
@@ -110,7 +116,8 @@ def threshold(delta: Read, size: int, k: int) -> float:
     share = k / size
     error = (share * (1 - share) / len(sample)) ** 0.5
     for width in (8 * error, 80 * error, 1.0):
-        low, high = max(1, _quantile(sample, 1 - share - width)), _quantile(sample, 1 - share + width)
+        low = max(1, _quantile(sample, 1 - share - width))
+        high = max(low, _quantile(sample, 1 - share + width))
         above, inside = _bracket(delta, size, low, high)
         if 0 < k - above <= len(inside):
             return _float(_kth(inside, k - above))
@@ -125,12 +132,11 @@ def _magnitudes(delta: Read, start: int, stop: int) -> Bits:
 
 
 def _sample(delta: Read, size: int) -> Bits:
-    """Sorted magnitudes from a quarter of every slice, at an odd stride so that all columns are met."""
-    stride = size // (4 * SAMPLE) | 1
-    parts = [
-        _magnitudes(delta, start, start + (stop - start + 3) // 4)[::stride] for start, stop in spans(size, CHUNK // 2)
-    ]
-    return np.sort(np.concatenate(parts))
+    """Sorted magnitudes from an eighth of every slice, at an odd stride so that all columns are met."""
+    stride = size // (8 * SAMPLE) | 1
+    runs = ((start, start + (stop - start + 7) // 8) for start, stop in spans(size))
+    # A view would keep the whole run in memory.
+    return np.sort(np.concatenate([_magnitudes(delta, start, stop)[::stride].copy() for start, stop in runs]))
 
 
 def _bracket(delta: Read, size: int, low: int, high: int) -> tuple[int, Bits]:
@@ -140,7 +146,7 @@ def _bracket(delta: Read, size: int, low: int, high: int) -> tuple[int, Bits]:
         bits = _magnitudes(delta, start, stop)
         above += int(np.count_nonzero(bits > high))
         # Unsigned, what is below `low` wraps round to large numbers: one comparison does for two.
-        within = (bits - np.int32(low)).view(np.uint32) <= np.uint32(max(high - low, 0))
+        within = (bits - np.int32(low)).view(np.uint32) <= np.uint32(high - low)
         inside.append(bits.compress(within))
     return above, np.concatenate(inside)
 

@@ -130,7 +130,7 @@ def test_ties_shapes_that_differ_are_an_error() -> None:
 
 
 @pytest.mark.parametrize("density", [0.001, 0.2, 0.5, 0.9, 1.0])
-@pytest.mark.parametrize("kind", ["normal", "quantised", "sparse", "few rows", "equal", "zero"])
+@pytest.mark.parametrize("kind", ["normal", "quantised", "sparse", "few rows", "least", "equal", "zero"])
 def test_threshold_of_a_large_tensor_is_exact(density: float, kind: str) -> None:
     size = 900_001
     values = torch.randn(size, generator=torch.Generator().manual_seed(1))
@@ -139,6 +139,7 @@ def test_threshold_of_a_large_tensor_is_exact(density: float, kind: str) -> None
         "quantised": (values * 4).round() / 4,
         "sparse": values * (torch.arange(size) % 7 == 0),
         "few rows": values * (torch.arange(size) > 800_000),
+        "least": torch.where(torch.arange(size) % 999 == 0, 2.0**-149, 0.0),
         "equal": torch.ones(size),
         "zero": torch.zeros(size),
     }[kind]

@@ -1,0 +1,169 @@
+"""Merges two synthetic checkpoints into their base, with mergekit and with burnish, and prints what each took.
+
+    python scripts/bench/merge.py [--millions 500] [--methods linear ties dare_ties] [--threads N] [--repeat 3]
+
+Each merge runs in a process of its own, the engines take turns, and the fastest of the repeats counts. Imports are
+left out: what is timed begins with everything loaded and ends with the weights written. Private memory is the peak of
+RssAnon; mapped files are not in it, since the system takes their pages back when it needs them.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+ENGINES = {"burnish": "burnish", "mergekit": "mergekit, its default", "mergekit-float32": "mergekit, dtype: float32"}
+DENSITY = 0.2
+WEIGHTS = (0.6, 0.4)
+HIDDEN, INTERMEDIATE, VOCABULARY = 1024, 2816, 32000
+
+
+def shapes(millions: int) -> dict[str, tuple[int, ...]]:
+    """Tensors of a Llama with tied embeddings and about that many parameters."""
+    layer = {f"self_attn.{name}_proj": (HIDDEN, HIDDEN) for name in "qkvo"}
+    layer |= {"mlp.gate_proj": (INTERMEDIATE, HIDDEN), "mlp.up_proj": (INTERMEDIATE, HIDDEN)}
+    layer |= {
+        "mlp.down_proj": (HIDDEN, INTERMEDIATE),
+        "input_layernorm": (HIDDEN,),
+        "post_attention_layernorm": (HIDDEN,),
+    }
+    count = max(
+        1, round((millions * 1e6 - VOCABULARY * HIDDEN) / sum(torch.Size(shape).numel() for shape in layer.values()))
+    )
+    every = {f"model.layers.{at}.{name}.weight": shape for at in range(count) for name, shape in layer.items()}
+    return every | {"model.embed_tokens.weight": (VOCABULARY, HIDDEN), "model.norm.weight": (HIDDEN,)}
+
+
+def make_models(folder: Path, millions: int) -> int:
+    """A base and two models with heavy-tailed deltas, in bfloat16; returns the number of parameters."""
+    every = shapes(millions)
+    torch.manual_seed(0)
+    base = {name: (0.02 * torch.randn(shape)).bfloat16() for name, shape in every.items()}
+    config = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": HIDDEN, "vocab_size": VOCABULARY,
+        "intermediate_size": INTERMEDIATE, "num_attention_heads": 16, "num_key_value_heads": 16, "dtype": "bfloat16",
+        "num_hidden_layers": sum(name.endswith("q_proj.weight") for name in every), "tie_word_embeddings": True,
+    }  # fmt: skip
+    for name in ("base", "one", "two"):
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(json.dumps(config))
+        tuned = base if name == "base" else {key: tensor + delta(tensor) for key, tensor in base.items()}
+        save_file(tuned, folder / name / "model.safetensors", {"format": "pt"})
+    return sum(tensor.numel() for tensor in base.values())
+
+
+def delta(tensor: torch.Tensor) -> torch.Tensor:
+    return (1e-3 * torch.randn(tensor.shape) * torch.rand(tensor.shape).square()).bfloat16()
+
+
+def burnish_merge(method: str, folder: Path, out: Path, threads: int) -> Any:
+    """Everything loaded; the returned function merges."""
+    from pipelines.engine.stage import Artifact
+    from pipelines.merge import stream
+    from pipelines.merge.config import MergeConfig
+    from pipelines.merge.plan import plan
+
+    settings = {"kind": method} | ({} if method == "linear" else {"density": DENSITY})
+    config = MergeConfig.model_validate({"models": [{"use": "one"}, {"use": "two"}], "method": settings})
+    base, one, two = (Artifact(name, "model", folder / name, name) for name in ("base", "one", "two"))
+    return lambda: stream.merge(plan(base, [one, two], WEIGHTS, "keep"), config.method, out, threads)
+
+
+def mergekit_merge(method: str, folder: Path, out: Path, threads: int, dtype: str) -> Any:
+    """Everything loaded; the returned function merges."""
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import run_merge
+    from mergekit.options import MergeOptions
+
+    torch.set_num_threads(threads)
+    parts = [
+        {"model": str(folder / name), "parameters": {"weight": weight}}
+        for name, weight in zip(("one", "two"), WEIGHTS, strict=True)
+    ]
+    recipe: dict[str, Any] = {"models": parts, "merge_method": method, "dtype": dtype, "out_dtype": "bfloat16"}
+    if method != "linear":
+        recipe |= {"base_model": str(folder / "base"), "parameters": {"density": DENSITY}}
+    config = MergeConfiguration.model_validate(recipe)
+    options = MergeOptions(write_model_card=False, copy_tokenizer=False, quiet=True)
+    return lambda: run_merge(config, str(out), options)
+
+
+def child(engine: str, method: str, folder: Path, out: Path, threads: int) -> None:
+    """One merge in this process; prints its wall and CPU seconds as JSON."""
+    if engine == "burnish":
+        work = burnish_merge(method, folder, out, threads)
+    else:
+        work = mergekit_merge(method, folder, out, threads, "float32" if engine.endswith("float32") else "bfloat16")
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    print(json.dumps({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}))
+
+
+def measure(engine: str, method: str, folder: Path, threads: int) -> dict[str, float]:
+    """One merge in its own process, with its peak of private memory in bytes."""
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        command = [sys.executable, __file__, "--child", engine, method, str(folder), out, "--threads", str(threads)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, private_bytes(process.pid))
+            time.sleep(0.02)
+        if process.returncode or process.stdout is None:
+            raise SystemExit(f"{engine} {method} failed: run with --child to see why")
+        return json.loads(process.stdout.read().splitlines()[-1]) | {"memory": peak}
+
+
+def private_bytes(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")), 0)
+
+
+def table(folder: Path, methods: list[str], threads: int, repeat: int) -> None:
+    print("| method | engine | wall s | CPU s | private MB | wall against burnish | CPU against burnish |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for method in methods:
+        runs: dict[str, list[dict[str, float]]] = {engine: [] for engine in ENGINES}
+        for _ in range(repeat):
+            for engine in ENGINES:
+                runs[engine].append(measure(engine, method, folder, threads))
+        best = {engine: {key: min(run[key] for run in taken) for key in taken[0]} for engine, taken in runs.items()}
+        ours = best["burnish"]
+        for engine, took in best.items():
+            ratios = f"{took['wall'] / ours['wall']:.1f}x | {took['cpu'] / ours['cpu']:.1f}x"
+            cells = f"{took['wall']:.2f} | {took['cpu']:.2f} | {took['memory'] / 1e6:.0f}"
+            print(f"| {method} | {ENGINES[engine]} | {cells} | {ratios} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--millions", type=int, default=500, help="parameters of each checkpoint")
+    parser.add_argument("--methods", nargs="+", default=["linear", "ties", "dare_ties"])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--child", nargs=4, metavar=("ENGINE", "METHOD", "FOLDER", "OUT"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        engine, method, models, out = given.child
+        child(engine, method, Path(models), Path(out), given.threads)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        parameters = make_models(folder, given.millions)
+        print(f"base + 2 models of {parameters / 1e6:.0f}M parameters in bfloat16, {given.threads} threads, ", end="")
+        print(f"torch {torch.__version__}, mergekit {version('mergekit')}, best of {given.repeat}\n")
+        table(folder, given.methods, given.threads, given.repeat)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Reading tensors in place and writing them at their offsets."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipelines.errors import UserError
+from pipelines.hf.shards import ShardWriter, open_file, open_folder
+
+TENSORS = {
+    "flags": torch.tensor([True, False, True]),
+    "half": torch.arange(6, dtype=torch.float16).view(2, 3),
+    "weight": torch.arange(10, dtype=torch.float32) / 3,
+    "none": torch.zeros(0, 4),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "model").mkdir()
+    save_file(TENSORS, tmp_path / "model" / "model.safetensors", {"format": "pt", "note": "kept"})
+    return tmp_path / "model"
+
+
+def rewrite(source: Path, target: Path, dtypes: dict[str, str], dtype: torch.dtype) -> Path:
+    target.mkdir()
+    weights = open_folder(source).map()
+    with ShardWriter(target, weights, dtypes) as writer:
+        for name in reversed(weights.tensors):
+            values = weights.tensor(name)
+            values = values.to(dtype) if name in dtypes else values
+            for start in reversed(range(0, values.numel(), 2)):
+                writer.write(name, values[start : start + 2], start)
+    return target / "model.safetensors"
+
+
+def test_tensors_are_read_as_stored(folder: Path) -> None:
+    weights = open_folder(folder).map()
+    for name, tensor in TENSORS.items():
+        assert weights.info(name).shape == tuple(tensor.shape)
+        assert weights.tensor(name).equal(tensor.flatten())
+
+
+def test_written_in_any_order_gives_the_same_file(folder: Path, tmp_path: Path) -> None:
+    written = rewrite(folder, tmp_path / "out", {}, torch.float32)
+    assert written.read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert written.stat().st_mode & 0o777 == 0o644
+
+
+def test_other_types_get_a_new_header_with_the_old_metadata(folder: Path, tmp_path: Path) -> None:
+    written = rewrite(folder, tmp_path / "out", {"weight": "BF16", "half": "BF16"}, torch.bfloat16)
+    expected = TENSORS | {name: TENSORS[name].bfloat16() for name in ("weight", "half")}
+    assert all(tensor.equal(expected[name]) for name, tensor in load_file(written).items())
+    data = written.read_bytes()
+    assert json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["note"] == "kept"
+
+
+def test_tensor_at_an_odd_offset_is_read(tmp_path: Path) -> None:
+    header = {
+        "a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]},
+        "b": {"dtype": "F32", "shape": [2], "data_offsets": [1, 9]},
+    }
+    text = json.dumps(header).encode()
+    data = torch.tensor([1.5, -2.0]).numpy().tobytes()
+    (tmp_path / "odd").write_bytes(len(text).to_bytes(8, "little") + text + b"\x07" + data)
+    assert open_file(tmp_path / "odd").map().tensor("b").tolist() == [1.5, -2.0]
+
+
+def test_full_disk_is_said_before_a_file_is_made(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.hf.shards.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    with pytest.raises(UserError, match="not enough disk space"):
+        rewrite(folder, tmp_path / "out", {}, torch.float32)
+    assert not list((tmp_path / "out").iterdir())
