@@ -16,6 +16,8 @@ _QUIET = {
     "DISABLE_MULTIPROC": "1",
     "PYTHONUNBUFFERED": "1",
 }
+# MKL splits sums by the number of threads; in this mode the number changes no bit of the result.
+_REPRODUCIBLE = {"MKL_CBWR": "AUTO,STRICT"}
 # A forked worker must not find CUDA already initialised by an import of its parent.
 _FORK = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}
@@ -33,5 +35,5 @@ def worker_environment(home: str, processes: int = 1, offline: bool = False) -> 
     """
     threads = str(max(1, (os.cpu_count() or 1) // processes))
     threading = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    switches = _QUIET | _FORK | (_OFFLINE if offline else {})
+    switches = _QUIET | _REPRODUCIBLE | _FORK | (_OFFLINE if offline else {})
     return scrubbed(os.environ) | switches | threading | {"BURNISH_HOME": home}
