@@ -27,7 +27,7 @@ contracts: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python scripts/bench/cli.py
 	$(BIN)/python scripts/bench/merge.py
-	$(BIN)/python scripts/bench/train.py
+	$(BIN)/python scripts/bench/quickstart.py
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
