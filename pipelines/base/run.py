@@ -14,7 +14,7 @@ from pipelines.base.wheel import extract, fetch_wheel, licence_texts, parse_pin
 from pipelines.engine.stage import Inputs
 from pipelines.errors import wrong
 from pipelines.hf.folder import CARD, CONFIG, GENERATION, companions, describe, read_json, require_sound
-from pipelines.hf.models import DTYPES
+from pipelines.hf.models import DTYPES, require_known
 from pipelines.hf.rewrite import rewrite
 from pipelines.hf.safetensors import INDEX, weight_files
 from pipelines.hf.shards import require_space
@@ -30,6 +30,7 @@ def run(config: BaseConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
     else:
         folder = Path(str(config.path))
         source, notes = f"folder {folder.name}", _from_folder(config, folder, out_dir, link=False)
+    require_known(out_dir)
     notes += finish(out_dir, config.licence)
     require_sound(out_dir)
     return {"source": source, **describe(out_dir), "notes": notes}

@@ -14,6 +14,13 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def positive(word: str) -> int:
+    """A number of things, for argparse: at least one."""
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1 (got {word})")
+    return int(word)
+
+
 def answer(value: object) -> None:
     """Write a value to stdout as JSON."""
     sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from pipelines.cli.arguments import add_recipe, answer
+from pipelines.cli.arguments import add_recipe, answer, positive
 from pipelines.cli.made import chosen_one, steps_of
 from pipelines.engine.worker import load_attribute
 from pipelines.errors import wrong
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser)
     parser.add_argument("name", help="a dataset or a replay buffer")
     parser.add_argument("--split", default="train", help="train, dev or test; default: train")
-    parser.add_argument("--rows", type=int, default=3, metavar="N", help="rows to show; default: 3")
+    parser.add_argument("--rows", type=positive, default=3, metavar="N", help="rows to show; default: 3")
 
 
 def main(args: argparse.Namespace) -> int:

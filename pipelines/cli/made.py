@@ -21,7 +21,7 @@ def steps_of(args: argparse.Namespace) -> tuple[Store, dict[str, Step]]:
 
 def chosen_one(name: str, ids: list[str]) -> str:
     """The one node that a name stands for. Raises UserError."""
-    found = chosen([name], ids)
+    found = chosen([name], ids, "NAME")
     if len(found) > 1:
         raise wrong("NAME", f"'{name}' means several stages", ", ".join(found), "Give the id of one")
     return found[0]

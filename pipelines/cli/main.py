@@ -2,13 +2,14 @@
 
 import argparse
 import difflib
+import errno
 import importlib
 import json
 import os
 import sys
 from collections.abc import Sequence
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, wrong
 
 VERBS = {
     "init": ("pipelines.cli.init", "write a commented recipe to start from"),
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of a pipe left; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        _tell(_of_the_machine(error), as_json="--json" in words)
+        return WRONG
 
 
 def _run(verb: str, words: list[str]) -> int:
@@ -76,6 +80,16 @@ def _unknown(word: str) -> str:
     near = difflib.get_close_matches(word, VERBS, n=1)
     fix = f"Did you mean '{near[0]}'?" if near else f"Verbs: {', '.join(VERBS)}"
     return f"burnish: unknown verb (got {word}). {fix}\n"
+
+
+def _of_the_machine(error: OSError) -> UserError:
+    """A file or folder that cannot be read or written is the user's to mend. Raises what is about no file."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return wrong(str(error.filename or ""), "no space left on the disk", "", "Free some and run again")
+    if error.filename is None:
+        raise error
+    said = (error.strerror or "cannot be used").lower()
+    return wrong(str(error.filename), said, "", "Check the path and its permissions")
 
 
 def _tell(error: UserError, as_json: bool) -> None:

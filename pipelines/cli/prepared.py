@@ -59,19 +59,21 @@ def prepare(args: argparse.Namespace) -> Prepared:
     steps = make_plan(graph, store, recipe.name, args.verify)
     todo = [step.node for step in steps if not step.record]
     problems = check_offline(todo, store.home) if args.offline else []
-    problems += room_problems(recipe, todo) + disk_problems(steps, store)
+    problems += room_problems(recipe, graph, todo) + disk_problems(steps, store)
     return Prepared(recipe, store, steps, problems)
 
 
-def chosen(names: list[str], ids: list[str]) -> list[str]:
-    """The ids that the names stand for: an id itself, or the part after its dot. Raises UserError for unknown names."""
+def chosen(names: list[str], ids: list[str], asked: str = "--only") -> list[str]:
+    """The ids that the names stand for: an id itself, or the part after its dot. Raises UserError for unknown names.
+
+    `asked` is the argument that named them.
+    """
     found = []
     for name in names:
         matches = [item for item in ids if item == name or item.partition(".")[2] == name]
         if not matches:
             close = get_close_matches(name, ids + [item.partition(".")[2] for item in ids], n=1)
-            raise wrong(
-                "--only", "no such stage", name, f"Did you mean {close[0]}?" if close else f"There are {', '.join(ids)}"
-            )
+            fix = f"Did you mean {close[0]}?" if close else f"There are {', '.join(ids)}"
+            raise wrong(asked, "no such stage", name, fix)
         found += matches
     return found

@@ -11,20 +11,24 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipelines.cli.arguments import answer, positive
 from pipelines.cli.plan import as_json
 from pipelines.cli.prepared import Prepared, add_recipe_arguments, prepare
 from pipelines.cli.view import view
 from pipelines.engine.launch import adopted_processes, command_line
+from pipelines.engine.plan import busy_problems
 from pipelines.engine.runner import Event, Outcome, Settings, execute, link_artifacts
 from pipelines.engine.store import write_json
+from pipelines.errors import Problem
+from pipelines.recipe.rooms import placed
 
-FAILED, REFUSED, SIGNALLED = 1, 3, 128
+FAILED, WRONG, REFUSED, SIGNALLED = 1, 2, 3, 128
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser)
     parser.add_argument(
-        "--processes", type=int, metavar="N", help="training processes where the recipe names no number"
+        "--processes", type=positive, metavar="N", help="training processes where the recipe names no number"
     )
 
 
@@ -33,9 +37,11 @@ def main(args: argparse.Namespace) -> int:
         return 0
     processes = args.processes or adopted_processes(os.environ, command_line(os.getppid())) or 1
     prepared = prepare(args)
-    if prepared.problems:
-        sys.stderr.write("".join(f"{problem}\n" for problem in prepared.problems) + "Nothing was started.\n")
-        return 2
+    if problems := [*prepared.problems, *busy_problems(prepared.steps, prepared.store)]:
+        if args.json:
+            answer({"problems": [str(problem) for problem in problems]})
+        sys.stderr.write("".join(f"{problem}\n" for problem in problems) + "Nothing was started.\n")
+        return WRONG
     console = Console(stderr=args.json, soft_wrap=True)
     if not _to_run(prepared):
         outcome = execute(
@@ -93,7 +99,7 @@ def _conclude(
     code = _exit_code(outcome)
     if args.json:
         sys.stdout.write(json.dumps(_summary(prepared, outcome, run_dir, code), indent=1, ensure_ascii=False) + "\n")
-    for problem in outcome.failure.problems if outcome.failure else ():
+    for problem in _mistakes(prepared, outcome):
         sys.stderr.write(f"{problem}\n")
     if outcome.failure or outcome.signal:
         again = "burnish run " + str(args.recipe)
@@ -109,6 +115,12 @@ def _conclude(
         if artifact.kind in ("export", "report"):
             console.print(f"{artifact.name}: {_shown(artifact.path)}", highlight=False, markup=False)
     return code
+
+
+def _mistakes(prepared: Prepared, outcome: Outcome) -> list[Problem]:
+    """What ended the run early, with the lines of the recipe that it is about."""
+    failure = outcome.failure
+    return [placed(prepared.recipe, failure.node, problem) for problem in failure.problems] if failure else []
 
 
 def _exit_code(outcome: Outcome) -> int:
@@ -134,5 +146,5 @@ def _summary(prepared: Prepared, outcome: Outcome, run_dir: Path | None, code: i
         "verdict": verdict.metrics["verdict"] if verdict else None,
         "held_back": list(outcome.held),
         "artifacts": {name: {"kind": item.kind, "path": str(item.path)} for name, item in outcome.artifacts.items()},
-        "problems": [str(problem) for problem in outcome.failure.problems] if outcome.failure else [],
+        "problems": [str(problem) for problem in _mistakes(prepared, outcome)],
     }

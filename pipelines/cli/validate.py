@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     recipe = load(args.recipe, args.set)
     graph = compile_graph(recipe)
-    if problems := room_problems(recipe, graph):
+    if problems := room_problems(recipe, graph, graph):
         raise UserError(*problems)
     if args.json:
         answer({"recipe": recipe.name, "stages": list(graph.nodes), "problems": []})

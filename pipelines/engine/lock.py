@@ -9,6 +9,18 @@ from pathlib import Path
 from pipelines.errors import wrong
 
 
+def holder(path: Path) -> str:
+    """The process that holds `path`; empty where nobody does."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return ""
+    except BlockingIOError:
+        return path.read_text(encoding="utf-8").strip() or "unknown"
+    return ""
+
+
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
     """Hold `path` while the block runs. UserError naming the holder's process when it is taken."""

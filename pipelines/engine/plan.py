@@ -67,6 +67,17 @@ def disk_problems(steps: list[Step], store: Store) -> list[Problem]:
     return []
 
 
+def busy_problems(steps: list[Step], store: Store) -> list[Problem]:
+    """Artifacts to be made that another run is writing at this moment."""
+    fix = "Wait for that run to end, or stop it"
+    writers = [(step, store.writer(step.node.stage.name, step.key)) for step in steps if not step.record]
+    return [
+        Problem(step.node.id, "another run is writing this artifact", f"process {writer}", fix)
+        for step, writer in writers
+        if writer
+    ]
+
+
 def read_history(home: Path, recipe: str) -> dict[str, dict[str, Any]]:
     """Stage, key and identity of what each entry of the recipe made last."""
     path = history_path(home, recipe)

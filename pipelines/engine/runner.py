@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from pipelines.errors import Problem
 
 GRACE_SECONDS = 120.0
 _POLL_SECONDS = 0.1
+_LEAST_FREE_BYTES = 1 << 20
 FAILED, STOPPED = "failed", "stopped"
 
 
@@ -214,6 +216,8 @@ def _explain(step: Step, status: int, answer: Answer | None, log: str) -> tuple[
     if answer and answer.error:
         last = answer.error.strip().splitlines()[-1]
         return (Problem(step.node.id, "stopped on a defect", last, f"The traceback is in {log}"),)
+    if shutil.disk_usage(Path(log).parent).free < _LEAST_FREE_BYTES:
+        return (Problem(step.node.id, "no space left on the disk", log, "Free some and run again"),)
     if status == -signal.SIGKILL:
         fix = "Usually the system ran out of memory: lower batch sizes, or close other programs, and run again"
         return (Problem(step.node.id, "was killed", "signal 9", fix),)

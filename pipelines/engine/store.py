@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.engine.digest import file_digest
-from pipelines.engine.lock import hold
+from pipelines.engine.lock import hold, holder
 from pipelines.engine.stage import Artifact
 from pipelines.errors import wrong
 
@@ -87,8 +87,15 @@ class Store:
     @contextmanager
     def locked(self, stage: str, key: str) -> Iterator[None]:
         """Hold the right to write one artifact. UserError when another process has it."""
-        with hold(self.home / "locks" / f"{stage}-{key[:12]}"):
+        with hold(self._lock(stage, key)):
             yield
+
+    def writer(self, stage: str, key: str) -> str:
+        """The process that is writing the artifact; empty where none is."""
+        return holder(self._lock(stage, key))
+
+    def _lock(self, stage: str, key: str) -> Path:
+        return self.home / "locks" / f"{stage}-{key[:12]}"
 
     def begin(self, stage: str, key: str, resumable: bool) -> Path:
         """The folder to write into: empty, or for a resumable stage as an earlier attempt left it."""

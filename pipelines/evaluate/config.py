@@ -125,6 +125,7 @@ STAGE = Stage(
     1,
     EvaluateConfig,
     run="pipelines.evaluate.run:run",
+    check="pipelines.evaluate.check:check",
     makes="scores",
     packages=("lm-eval", "transformers", "torch", "python"),
 )

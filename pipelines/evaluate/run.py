@@ -1,6 +1,7 @@
 """The evaluate stage: a model, loaded once, through every measurement of a suite; scores and samples written."""
 
 import json
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
@@ -14,12 +15,13 @@ from pipelines.engine.stage import Artifact, Inputs
 from pipelines.errors import wrong
 from pipelines.evaluate.builtin import builtin_yaml
 from pipelines.evaluate.config import Documents, Drift, EvaluateConfig, Task, Text
+from pipelines.evaluate.documents import read_documents
 from pipelines.evaluate.draw import draw
 from pipelines.evaluate.drift import drift
 from pipelines.evaluate.harness import harness_model, measure
 from pipelines.evaluate.score import RATIO, Measurement, Sample, Score, digest, ratio, text_hash
 from pipelines.evaluate.tasks import Ready, load_task
-from pipelines.evaluate.texts import bits, keep, nlls, python_topics, read_documents
+from pipelines.evaluate.texts import bits, keep, nlls, python_topics
 from pipelines.hf.models import load_model, load_tokenizer
 from pipelines.hf.rows import Row, read_rows
 
@@ -45,6 +47,7 @@ def run(config: EvaluateConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]
         folder = inputs[config.model].path
         subject = Subject(load_model(folder), load_tokenizer(folder), config, inputs)
         measured = dict(_measure(subject, ready, tasks))
+    _check_finite(measured)
     return _write(out_dir, subject, measured)
 
 
@@ -62,6 +65,15 @@ def _measure(subject: Subject, ready: dict[str, Ready], tasks: dict[str, Any]) -
         base = _base(subject)
         for name, spec_ in suite.drift.items():
             yield name, _measure_drift(subject, base, name, spec_)
+
+
+def _check_finite(measured: dict[str, Measurement]) -> None:
+    """Weights that hold NaN give scores that are NaN, which no gate could judge."""
+    for name, one in measured.items():
+        for metric, score in one.scores.items():
+            if not math.isfinite(score.value):
+                fix = "Look for NaN in the model's weights, and at the loss it was trained with"
+                raise wrong(f"{name}/{metric}", "is no finite number", str(score.value), fix)
 
 
 def _tick(name: str) -> Callable[[int, int], None]:

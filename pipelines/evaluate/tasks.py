@@ -59,6 +59,10 @@ def _build(ready: Ready, manager: TaskManager) -> Any:
         raise wrong(
             ready.where, "the task asks for a column that the documents do not have", str(error), _columns(ready)
         ) from error
+    except TypeError as error:
+        raise wrong(
+            ready.where, "lm-eval does not take the task YAML", str(error), f"Mend {ready.yaml.name}"
+        ) from error
     except (DatasetNotFoundError, ConnectionError) as error:
         fix = "Name a local file under documents, or fetch the task's dataset once while online"
         raise wrong(ready.where, "the task's own documents cannot be reached", str(error), fix) from error

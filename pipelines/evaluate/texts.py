@@ -1,10 +1,8 @@
 """Bits per byte of plain text: every token is scored exactly once, the first one after BOS."""
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from pydoc_data.topics import topics
 from typing import NamedTuple
 
@@ -27,29 +25,6 @@ class Window(NamedTuple):
 def python_topics() -> list[str]:
     """The topics of Python's built-in help, sorted by their keys."""
     return [text for _, text in sorted(topics.items())]
-
-
-def read_documents(path: Path) -> list[str]:
-    """The documents of a file: a paragraph each in text, a line each in JSONL with a `text` key."""
-    try:
-        content = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise wrong(str(path), "no such file", fix="Name an existing text or JSONL file") from None
-    except UnicodeDecodeError as error:
-        raise wrong(str(path), "is not UTF-8", f"byte {error.start}", "Convert the file to UTF-8") from None
-    if path.suffix == ".jsonl":
-        return [_line(path, number, line) for number, line in enumerate(content.splitlines(), 1) if line.strip()]
-    return [part for part in content.split("\n\n") if part.strip()]
-
-
-def _line(path: Path, number: int, line: str) -> str:
-    try:
-        text = json.loads(line)["text"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise wrong(f"{path}:{number}", "not a JSON object with a text", repr(error), "Give every line one") from None
-    if not isinstance(text, str):
-        raise wrong(f"{path}:{number}", "text is not a string", type(text).__name__, "Give every line a string")
-    return text
 
 
 def keep(documents: Sequence[str], split: str | None, max_bytes: int | None) -> list[str]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateSyntaxError
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from pipelines.errors import wrong
@@ -80,6 +80,11 @@ def rendered(tokenizer: Any, template: str, messages: Messages, add_generation_p
             return_assistant_tokens_mask=_GENERATION.search(template) is not None,
             **tokenizer.special_tokens_map,
         )
+    except TemplateSyntaxError as error:
+        fix = "Save the model's template again"
+        raise wrong(
+            f"chat template, line {error.lineno}", "is not a Jinja template", error.message or "", fix
+        ) from error
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
         raise wrong(

@@ -180,6 +180,8 @@ def _stops(tokenizer: Any, template: str) -> tuple[str, ...]:
         if _accepts(tokenizer, template, probe):
             text = rendered(tokenizer, template, probe).text
             for answer in (message["content"] for message in probe if message["role"] == "assistant"):
+                if answer not in text:
+                    raise _Unfit("the template does not write the assistant's words")
                 found[_first_added(tokenizer, text[text.index(answer) + len(answer) :])] = True
     return tuple(found)
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from pipelines.errors import wrong
+from pipelines.hf.folder import CONFIG, read_json
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -42,6 +43,14 @@ def load_model(
         model if "device_map" in options or "quantization_config" in options else model.to(device or model_device())
     )
     return placed.eval()
+
+
+def require_known(folder: Path) -> None:
+    """UserError where the installed transformers has no such architecture."""
+    kind = read_json(folder / CONFIG).get("model_type")
+    if kind not in CONFIG_MAPPING:
+        fix = "Update transformers, or use another model"
+        raise wrong(str(folder), "the installed transformers does not know this model_type", str(kind), fix)
 
 
 def _check_loaded(folder: Path, report: dict[str, Any]) -> None:

@@ -55,8 +55,10 @@ def _jsonl(path: Path) -> Iterator[Found]:
 
 def _json_row(number: int, line: str) -> Found:
     try:
-        return _object(number, json.loads(line))
-    except (json.JSONDecodeError, RecursionError) as error:
+        return _object(number, json.loads(line.rstrip()))
+    except json.JSONDecodeError as error:
+        return Found(number, None, f"is not JSON: {error.msg} at character {error.pos + 1}", _short(line))
+    except RecursionError as error:
         return Found(number, None, f"is not JSON: {error}", _short(line))
 
 

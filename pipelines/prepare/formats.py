@@ -110,7 +110,8 @@ def _text(value: Any, role: str) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise BrokenRow(f"{role} is empty")
     if isinstance(value, (list, dict)):
-        fix = f"Map it as text: `columns: {{{role}: '{{{role}}}'}}`"
+        column = f"Map it as text: `columns: {{{role}: '{{{role}}}'}}`"
+        fix = "Write the turn's content as one text" if role.endswith(" turn") else column
         raise BrokenRow(f"{role} is not text", type(value).__name__, fix)
     text = _filled(value)
     if any("\ud800" <= letter <= "\udfff" for letter in text):

@@ -48,9 +48,7 @@ def run(config: PrepareConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
             reasons = (
                 ", ".join(f"{reason} {n}" for reason, n in sorted(writer.dropped.items())) or "the source is empty"
             )
-            raise wrong(
-                "data", "no row is left to train on", reasons, "See the reasons; raise max_length or mend the data"
-            )
+            raise wrong("", "no row is left to train on", reasons, "Raise max_length, or mend the data")
         files = [_file(origin, count) for origin, count in zip(sources, counts, strict=True)]
         return writer.finish(
             mask="all" if mask is None else mask.kind,

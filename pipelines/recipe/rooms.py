@@ -2,17 +2,19 @@
 
 from collections.abc import Iterable
 
-from pipelines.engine.graph import Node
+from pipelines.engine.graph import Graph, Node
 from pipelines.engine.worker import load_attribute
 from pipelines.errors import Problem
 from pipelines.recipe.mistakes import in_order
 from pipelines.recipe.recipe import Recipe
 from pipelines.recipe.shape import Path
+from pipelines.recipe.templates import template_problems
 
 
-def room_problems(recipe: Recipe, nodes: Iterable[Node]) -> list[Problem]:
-    """Everything that the rooms' light checks say of the nodes."""
-    found = []
+def room_problems(recipe: Recipe, graph: Graph, nodes: Iterable[Node]) -> list[Problem]:
+    """Everything that the rooms' light checks say of the nodes, which are some or all of the graph's."""
+    nodes = list(nodes)
+    found = [placed(recipe, identity, problem) for identity, problem in template_problems(graph, nodes)]
     for node in nodes:
         if node.stage.check:
             found += [placed(recipe, node.id, problem) for problem in load_attribute(node.stage.check)(node.config)]
@@ -22,11 +24,12 @@ def room_problems(recipe: Recipe, nodes: Iterable[Node]) -> list[Problem]:
 def placed(recipe: Recipe, identity: str, problem: Problem) -> Problem:
     """A room's problem with the line of the recipe that it is about. Where it names a file, the line comes with it."""
     path = _path(recipe, identity)
-    inside: Path = (*path, *problem.where.split("."))
+    where = problem.where.removeprefix("suite.") if path[0] == "evaluate" else problem.where
+    inside: Path = (*path, *where.split("."))
     if recipe.states(inside):
         path = inside
     place = f"{recipe.origin(path)}: {'.'.join(map(str, path))}"
-    told = "" if path == inside or not problem.where else f"{problem.where}: "
+    told = "" if problem.where in ("", ".".join(map(str, path))) or path == inside else f"{problem.where}: "
     return problem._replace(where=place, what=f"{told}{problem.what}")
 
 

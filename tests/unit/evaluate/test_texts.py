@@ -11,6 +11,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from pipelines.errors import UserError
 from pipelines.evaluate import batches, texts
+from pipelines.evaluate.documents import read_documents
 from pipelines.evaluate.score import ratio
 from pipelines.hf.models import load_model, load_tokenizer
 from tests.unit.evaluate.conftest import evaluate, read_samples
@@ -83,7 +84,7 @@ def test_max_bytes_cuts_at_a_character():
 def test_jsonl_with_a_broken_line_names_it(tmp_path):
     (tmp_path / "x.jsonl").write_text(json.dumps({"text": "a"}) + "\n" + json.dumps({"body": "b"}) + "\n")
     with pytest.raises(UserError, match=r"x\.jsonl:2: not a JSON object with a text"):
-        texts.read_documents(tmp_path / "x.jsonl")
+        read_documents(tmp_path / "x.jsonl")
 
 
 @pytest.mark.parametrize(("content", "says"), [(b"", "has no documents"), (b"caf\xe9", "is not UTF-8")])
