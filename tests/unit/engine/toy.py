@@ -43,12 +43,20 @@ def run(config: ToyConfig, inputs: Inputs, out_dir: Path) -> dict[str, object]:
 def count(config: CountConfig, inputs: Inputs, out_dir: Path) -> dict[str, object]:
     """Count to `steps`, a line a step, going on where a killed attempt was."""
     path = out_dir / f"count-{os.environ.get('RANK', '0')}"
-    for step in range(len(path.read_text()) if path.exists() else 0, config.steps):
+    for step in range(len(_read(path)), config.steps):
         with path.open("a") as file:
             file.write(str(step % 10))
         progress(step + 1, config.steps, "steps")
         time.sleep(0.02)
-    return {"world": int(os.environ.get("WORLD_SIZE", "1"))}
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if path.name == "count-0":  # its return ends the stage, so it waits for the others, as a real stage's barrier does
+        while not all(len(_read(out_dir / f"count-{rank}")) == config.steps for rank in range(world)):
+            time.sleep(0.02)
+    return {"world": world}
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 TOY = Stage("toy", 1, ToyConfig, run="tests.unit.engine.toy:run", makes="scores", packages=("pytest",))
