@@ -37,6 +37,11 @@ class Node:
         """Ids of the nodes whose artifacts this one reads."""
         return tuple(str(ref) for ref in refs(self.config))
 
+    @property
+    def before(self) -> tuple[str, ...]:
+        """Ids of the nodes that must have ended before this one can start."""
+        return (*self.inputs, self.after) if self.after else self.inputs
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -48,22 +53,21 @@ class Graph:
         return iter(self.nodes.values())
 
     def upstream(self, ids: Iterable[str]) -> "Graph":
-        """The part of the graph that `ids` are made from, themselves included."""
+        """The part of the graph that `ids` are made from or wait for, themselves included."""
         wanted: set[str] = set()
         pending = list(ids)
         while pending:
             name = pending.pop()
             if name not in wanted:
                 wanted.add(name)
-                pending += self.nodes[name].inputs
+                pending += self.nodes[name].before
         return Graph({name: node for name, node in self.nodes.items() if name in wanted})
 
 
 def graph_of(nodes: Iterable[Node]) -> Graph:
     """Order the nodes; ties keep the order given. Raises Cycle."""
     by_id = {node.id: node for node in nodes}
-    before = {node.id: [*node.inputs, *([node.after] if node.after else [])] for node in by_id.values()}
-    sorter = TopologicalSorter(before)
+    sorter = TopologicalSorter({node.id: node.before for node in by_id.values()})
     try:
         sorter.prepare()
     except CycleError as error:

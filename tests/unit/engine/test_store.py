@@ -96,3 +96,9 @@ def test_store_record_copied_from_another_artifact_is_not_a_file_of_this_one(tmp
     finished_again = store.commit(Record("toy.a", "toy", "scores", KEY, {}, {}, {}, {}))
     assert finished_again.files == {}
     assert store.find("toy", KEY) is not None
+
+
+def test_graph_upstream_has_the_verdict_that_a_node_waits_for() -> None:
+    nodes = [Node(name, TOY, ToyConfig(text=name)) for name in ("a", "gate", "other")]
+    graph = graph_of([*nodes, Node("ship", TOY, ToyConfig(of=(AnyRef("a"),)), after="gate")])
+    assert list(graph.upstream(["ship"]).nodes) == ["a", "gate", "ship"]
