@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -103,7 +104,8 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     folder = tmp_path / "bin"
     folder.mkdir()
     for tool in TOOLS:
-        found = shutil.which(tool)
+        # A python3 on the PATH may be a version manager's shim, which needs more of the PATH than this.
+        found = sys.executable if tool == "python3" else shutil.which(tool)
         if found is None:
             pytest.skip(f"{tool} is not installed")
         (folder / tool).symlink_to(found)
