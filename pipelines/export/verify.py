@@ -29,6 +29,8 @@ from pipelines.hf.safetensors import tensor_map
 
 # Rounding to 8 bits of mantissa moves logits by one or two percent; a broken export by a hundred.
 _TOO_MUCH = 0.2
+# Relative root mean square of logits that differ by the order of sums alone; 1e-5 was seen in float32.
+_SUMMATION, _SUMMATION_16 = 1e-3, 2e-2
 PARITY = "max |dlogit| against the model, at the same precision"
 ROUNDING = "max |dlogit| from rounding"
 DIFFERS = "max |dlogit| against the base"
@@ -144,9 +146,12 @@ def ends(out: Path, facts: dict[str, Any]) -> Check:
 
 
 def parity(model: Path, dtype: str, after: Reloaded) -> Check:
-    """The reloaded export says exactly what the model says when its weights are rounded to `dtype`."""
+    """The reloaded export says what the model says when its weights are rounded to `dtype`.
+
+    The weights are equal bit by bit; two processes may still sum in another order, and differ by no more than that.
+    """
     apart = compare(folder_logits(model, after.facts["prompts"], dtype), after.logits)
-    if apart.largest != 0.0:
+    if apart.relative > (_SUMMATION if dtype == "float32" else _SUMMATION_16):
         raise wrong(
             "export", "the reloaded export answers differently from the model", f"max |dlogit| {apart.largest:.3g}"
         )

@@ -102,6 +102,15 @@ def test_parity_with_another_model_is_refused(pico_tuned: tuple[Path, Path], out
         verify.parity(pico_tuned[1], "float32", after)
 
 
+def test_parity_allows_another_order_of_sums_and_no_more(pico_tuned: tuple[Path, Path], out: Path):
+    prompts = prompt_ids(load_tokenizer(out))
+    exact = folder_logits(out, prompts, "float32")
+    summed_otherwise = [row * (1 + 1e-5) for row in exact]
+    assert verify.parity(pico_tuned[0], "float32", verify.Reloaded({"prompts": prompts}, summed_otherwise)).saw > 0
+    with pytest.raises(UserError, match="answers differently from the model"):
+        verify.parity(pico_tuned[0], "float32", verify.Reloaded({"prompts": prompts}, [row * 1.01 for row in exact]))
+
+
 def test_reload_in_a_process_that_fails_is_one_line(model: Path, out: Path):
     path = out / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "unheard"}))
