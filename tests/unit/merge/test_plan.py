@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file
 
 from pipelines.errors import UserError
 from pipelines.merge.config import MergeConfig
@@ -20,6 +21,12 @@ def refusal(out: Path, base: Path, *models: Path) -> str:
         merged(out, base, [(model, 1.0) for model in models])
     assert not list(out.iterdir())
     return str(caught.value)
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    """The bytes of every tensor."""
+    tensors = load_file(folder / "model.safetensors")
+    return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
 
 
 def test_missing_tensor_is_refused(pico_base: Path, pico_tuned, tmp_path: Path) -> None:
@@ -62,7 +69,8 @@ def test_config_of_transformers_4_is_the_same_architecture(pico_base: Path, pico
     rope = config.pop("rope_parameters")
     config |= {"rope_theta": rope["rope_theta"], "rope_scaling": None, "torch_dtype": config.pop("dtype")}
     (old / "config.json").write_text(json.dumps(config | {"eos_token_id": 1, "use_cache": False}))
-    merged(tmp_path / "out", pico_base, {old: 1.0})
+    out, _ = merged(tmp_path / "out", pico_base, {old: 1.0})
+    assert weights(out) == weights(old)
 
 
 def test_other_tying_is_refused(pico_base: Path, tmp_path: Path) -> None:
@@ -93,7 +101,9 @@ def test_other_vocabulary_is_refused(pico_base: Path, pico_tuned, tmp_path: Path
 
 
 def test_other_truncation_is_the_same_vocabulary(pico_base: Path, pico_tuned, tmp_path: Path) -> None:
-    merged(tmp_path / "out", pico_base, {change_tokenizer(pico_tuned[0], tmp_path / "fine"): 1.0})
+    fine = change_tokenizer(pico_tuned[0], tmp_path / "fine")
+    out, _ = merged(tmp_path / "out", pico_base, {fine: 1.0})
+    assert weights(out) == weights(fine)
 
 
 def test_truncated_file_is_refused(pico_base: Path, pico_tuned, tmp_path: Path) -> None:
