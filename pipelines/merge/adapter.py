@@ -89,6 +89,7 @@ class Adapter(NamedTuple):
     """A checked adapter: `factors` by the name of the tensor that they change."""
 
     name: str
+    key: str
     weights: Weights
     factors: Mapping[str, Factors]
 
@@ -105,7 +106,7 @@ class Adapter(NamedTuple):
     def touches(self, tensor: str) -> bool:
         return tensor in self.factors
 
-    def delta(self, tensor: str, base: Read) -> Read:
+    def product(self, tensor: str) -> Read:
         """The task vector, computed from the matrices and not by subtraction."""
         product = self.low_rank(tensor)
         return product.read if product else lambda start, stop: torch.zeros(stop - start)
@@ -119,7 +120,7 @@ class Adapter(NamedTuple):
         return self.weights.tensor(name).float().view(self.weights.info(name).shape)
 
 
-def open_adapter(name: str, folder: Path, base: Weights, tied: frozenset[str]) -> Adapter:
+def open_adapter(name: str, key: str, folder: Path, base: Weights, tied: frozenset[str]) -> Adapter:
     """Check an adapter against the tensors of its base. `tied` are those that embedding and output head share.
 
     UserError with every reason why it cannot be a sum of low-rank products on these tensors. No weights are read.
@@ -145,7 +146,7 @@ def open_adapter(name: str, folder: Path, base: Weights, tied: frozenset[str]) -
             factors[f"{module}.weight"] = product
     if problems:
         raise UserError(*problems)
-    return Adapter(name, weights, factors)
+    return Adapter(name, key, weights, factors)
 
 
 def _config_problems(name: str, settings: Mapping[str, Any]) -> list[Problem]:

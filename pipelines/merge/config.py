@@ -1,79 +1,71 @@
-"""What is merged, by which method."""
+"""What is merged, by which method, into what."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipelines.engine.stage import RUNTIME, Config, ModelRef, Stage, WeightsRef
+from pipelines.merge.kinds import Kind, Method, Number, Post
+from pipelines.merge.schedule import Scheduled, numbers
+
+ADAPTER_METHODS = ("cat", "svd", "knots")
+"""Methods whose result is low-rank, so that it can be an adapter again."""
 
 
 class Member(Config):
     """One of the models or adapters that are merged."""
 
     use: WeightsRef
-    weight: float = Field(1.0, allow_inf_nan=False, description="Its weight in the method's formula.")
-
-
-class Linear(Config):
-    """Weighted mean of the models: a soup (Wortsman et al. 2022, arXiv 2203.05482)."""
-
-    kind: Literal["linear"]
-
-
-class Interpolate(Config):
-    """(1 - alpha) base + alpha model: WiSE-FT (Wortsman et al. 2021, arXiv 2109.01903)."""
-
-    kind: Literal["interpolate"]
-    alpha: float = Field(ge=0, le=1, description="0 is the base, 1 the tuned model, both bitwise.")
-
-
-class Ties(Config):
-    """Trim, elect sign, disjoint mean (Yadav et al. 2023, arXiv 2306.01708)."""
-
-    kind: Literal["ties"]
-    density: float = Field(0.2, ge=0, le=1, description="Share of each task vector that survives the trim.")
-    lambda_: float = Field(1.0, alias="lambda", allow_inf_nan=False, description="Scale of the merged task vector.")
-
-
-class DareTies(Config):
-    """Random drop and 1/density rescale (Yu et al. 2023, arXiv 2311.03099), then sign election and disjoint sum."""
-
-    kind: Literal["dare_ties"]
-    density: float = Field(0.5, gt=0, le=1, description="Probability that an element survives.")
-    lambda_: float = Field(1.0, alias="lambda", allow_inf_nan=False, description="Scale of the merged task vector.")
-    seed: int = Field(0, description="Seed of the masks.")
-
-
-Method = Annotated[Linear | Interpolate | Ties | DareTies, Field(discriminator="kind")]
+    weight: Scheduled[Number] = Field(1.0, description="Its weight in the method's formula.")
 
 
 class MergeConfig(Config):
-    """One merge; makes a model."""
+    """One merge; makes a model, or an adapter where `output` says so."""
 
     base: ModelRef = Field(ModelRef("base"), description="Common ancestor of the models.")
     models: tuple[Member, ...] = Field(min_length=1)
     method: Method
+    post: Post | None = Field(None, description="What is done to the merged task vector afterwards.")
+    output: Literal["model", "adapter"] = Field(
+        "model", description="Baked weights, or an adapter (cat, svd and knots of adapters)."
+    )
     dtype: Literal["keep", "float32", "bfloat16", "float16"] = Field("keep", description="Type of the saved weights.")
     engine: Literal["burnish", "mergekit"] = "burnish"
     threads: Annotated[int | None, RUNTIME] = Field(
-        None, ge=1, description="Tensors merged at once; default: the cores."
+        None, ge=1, description="Pieces merged at once; default: the cores."
     )
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        weights = [member.weight for member in self.models]
-        # 0.1 + 0.2 - 0.3 is 5.6e-17: what rounding leaves of a zero must not be divided by.
-        if self.method.kind == "linear" and abs(sum(weights)) <= 1e-9 * sum(map(abs, weights)):
-            raise ValueError("the weights sum to 0, so their mean is not defined")
-        if self.method.kind == "interpolate" and len(self.models) != 1:
-            raise ValueError("interpolate takes exactly one model; use linear for several")
-        if self.method.kind == "interpolate" and weights != [1.0]:
-            raise ValueError("interpolate takes no weight; alpha says how far to go")
-        if self.method.kind != "linear" and min(weights) < 0:
-            raise ValueError("negative weights have no meaning where signs are elected; use linear")
-        if not any(weights):
-            raise ValueError("all weights are 0, so nothing would be merged")
+        method, count = self.method, len(self.models)
+        if count < method.least:
+            raise ValueError(f"{method.kind} needs at least {method.least} models, and there are {count}")
+        if method.most is not None and count > method.most:
+            instead = "; use linear for several" if method.kind == "interpolate" else ""
+            raise ValueError(f"{method.kind} takes at most {method.most} model{'s' * (method.most > 1)}{instead}")
+        if self.output == "adapter" and method.kind not in ADAPTER_METHODS:
+            raise ValueError(f"{method.kind} makes no adapter; {', '.join(ADAPTER_METHODS)} do")
+        if (method.kind == "mergekit") > (self.engine == "mergekit"):
+            raise ValueError("method mergekit needs engine: mergekit")
+        _check_weights(method, [numbers(member.weight) for member in self.models])
         return self
 
 
-STAGE = Stage("merge", 1, MergeConfig, run="pipelines.merge.run:run", makes="model")
+def _check_weights(method: Kind, weights: list[list[float]]) -> None:
+    """Weights must have a meaning in the formula. ValueError where they have none."""
+    kind = method.kind
+    every = [number for numbers_ in weights for number in numbers_]
+    if not method.weighted and any(number != 1 for number in every):
+        raise ValueError(f"{kind} takes no weights{'; alpha says how far to go' * (kind == 'interpolate')}")
+    if not method.signed and min(every) < 0:
+        why = "they are divided by their sum" if kind == "linear" else "signs or directions are averaged"
+        raise ValueError(f"negative weights have no meaning in {kind}, where {why}; use task_arithmetic")
+    if not any(every):
+        raise ValueError(
+            "the weights sum to 0, so their mean is not defined"
+            if kind == "linear"
+            else "all weights are 0, so nothing would be merged"
+        )
+
+
+STAGE = Stage("merge", 2, MergeConfig, run="pipelines.merge.run:run", makes=lambda config: config.output)

@@ -8,17 +8,21 @@ Divergences: none. mergekit has it as `linear` or `slerp` of two models; `slerp`
 ends.
 """
 
+from collections.abc import Sequence
+
 import torch
 
-from pipelines.merge.linear import linear_read
-from pipelines.merge.reads import Read, stored, whole
+from pipelines.merge.kinds import Interpolate
+from pipelines.merge.linear import mean_read
+from pipelines.merge.reads import Read, TensorInputs, inputs_of, whole
 
 
 def interpolate(base: torch.Tensor, tuned: torch.Tensor, alpha: float) -> torch.Tensor:
     """The point at `alpha` in [0, 1] on the line from `base` to `tuned`, as fp32."""
-    return whole(interpolate_read(stored(base), stored(tuned), alpha), base)
+    method = Interpolate(kind="interpolate", alpha=alpha)
+    return whole(interpolate_read(inputs_of(base, [tuned]), [1.0], method), base.shape)
 
 
-def interpolate_read(base: Read, tuned: Read, alpha: float) -> Read:
-    """The point at `alpha` between two Reads."""
-    return linear_read([base, tuned], [1 - alpha, alpha])
+def interpolate_read(x: TensorInputs, weights: Sequence[float], method: Interpolate) -> Read:
+    """The point at `alpha` between the base and the only model."""
+    return mean_read([x.base, x.values[0]], [1 - method.alpha, method.alpha], x.kernels)

@@ -15,34 +15,29 @@ from collections.abc import Sequence
 
 import torch
 
-from pipelines.merge.reads import Read, stored, whole
+from pipelines.merge import kernels
+from pipelines.merge.kernels import Kernels
+from pipelines.merge.kinds import Linear
+from pipelines.merge.reads import Read, TensorInputs, stored, whole
 
 
 def linear(tensors: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
     """Weighted mean of tensors of one shape, as fp32. ValueError when the weights sum to 0."""
-    return whole(linear_read([stored(tensor) for tensor in tensors], weights), tensors[0])
+    return whole(mean_read([stored(tensor) for tensor in tensors], weights), tensors[0].shape)
 
 
-def linear_read(reads: Sequence[Read], weights: Sequence[float]) -> Read:
+def linear_read(x: TensorInputs, weights: Sequence[float], method: Linear) -> Read:
+    """The weighted mean of the models."""
+    return mean_read(x.values, weights, x.kernels)
+
+
+def mean_read(reads: Sequence[Read], weights: Sequence[float], chosen: Kernels = kernels.reference) -> Read:
     """The weighted mean of `reads`; weights are divided by their sum."""
     total = sum(weights)
     if total == 0:
         raise ValueError("the weights sum to 0, so their mean is not defined")
     parts = [(read, weight / total) for read, weight in zip(reads, weights, strict=True) if weight]
-    heaviest = max(range(len(parts)), key=lambda index: abs(parts[index][1]))
-    reference = parts.pop(heaviest)[0]
-    if not parts:
-        return reference
-
-    def read(start: int, stop: int) -> torch.Tensor:
-        origin = reference(start, stop)
-        mean = origin
-        for other, weight in parts:
-            # The difference of equal numbers is +0; subtracting +0, unlike adding it, keeps the sign of -0.
-            values = other(start, stop)
-            step = torch.sub(origin, values) if weight > 0 else torch.sub(values, origin)
-            step.mul_(abs(weight))
-            mean = torch.sub(mean, step, out=step)
-        return mean
-
-    return read
+    if len(parts) == 1:
+        return parts[0][0]
+    shares = [share for _, share in parts]
+    return lambda start, stop: chosen.mean([read(start, stop) for read, _ in parts], shares)

@@ -20,7 +20,7 @@ from pipelines.hf.safetensors import INDEX
 from pipelines.hf.shards import open_folder, require_space
 from pipelines.merge import stream
 from pipelines.merge.carry import carry
-from pipelines.merge.config import Linear, Method
+from pipelines.merge.kinds import Interpolate, Kind, Linear
 from pipelines.merge.plan import MERGED, Plan
 from pipelines.merge.reads import spans
 from pipelines.merge.tuned import Tuned
@@ -35,7 +35,7 @@ except ImportError as error:
 _NAMES = {code: name for name, code in CODES.items()}
 
 
-def merge(plan: Plan, method: Method, out_dir: Path, threads: int | None = None) -> None:
+def merge(plan: Plan, method: Kind, out_dir: Path, threads: int | None = None) -> None:
     """Write the merged weights, in mergekit's own shards. UserError where they are not finite or incomplete."""
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".baked-") as baked:
         folders = [_folder(plan, index, Path(baked) / str(index), threads) for index in range(len(plan.members))]
@@ -58,13 +58,13 @@ def _run(recipe: Mapping[str, Any], options: MergeOptions, out_dir: Path, thread
         torch.set_num_threads(before)
 
 
-def mergekit_recipe(plan: Plan, method: Method, folders: list[Path]) -> dict[str, Any]:
+def mergekit_recipe(plan: Plan, method: Kind, folders: list[Path]) -> dict[str, Any]:
     """What mergekit-yaml would read. `interpolate` is its linear of base and model."""
     dtypes = {plan.dtype(name) for name, place in plan.base.tensors.items() if place.info.dtype in MERGED}
     if len(dtypes) > 1:
         raise wrong("engine", "mergekit stores all weights in one type", ", ".join(sorted(dtypes)), "Set dtype")
     parts = list(zip(folders, plan.weights, strict=True))
-    if method.kind == "interpolate":
+    if isinstance(method, Interpolate):
         parts = [(plan.base_folder, 1 - method.alpha), (folders[0], method.alpha)]
     recipe: dict[str, Any] = {
         "models": [{"model": str(folder.resolve()), "parameters": {"weight": weight}} for folder, weight in parts],

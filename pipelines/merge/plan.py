@@ -10,6 +10,7 @@ from pipelines.hf.folder import CONFIG, TOKENIZER, chat_template, read_json
 from pipelines.hf.rewrite import CODES
 from pipelines.hf.shards import Weights, open_folder
 from pipelines.merge.adapter import Adapter, open_adapter
+from pipelines.merge.schedule import depth_of, layer_of, value_at
 from pipelines.merge.tied import embedding_name, head_name, is_tied, tie_flag
 from pipelines.merge.tuned import Tuned
 
@@ -32,15 +33,17 @@ _SAME_BASE = "Merge models that were tuned from one base"
 class Plan(NamedTuple):
     """A merge that is possible.
 
-    `dtypes` holds the tensors whose stored type changes. `canonical` maps a stored copy of the embedding (a tied
-    head) to the embedding. `notes` are worth a reader's attention but no mistakes.
+    `weights` may be schedules over the `layers` of the model. `dtypes` holds the tensors whose stored type changes.
+    `canonical` maps a stored copy of the embedding (a tied head) to the embedding. `notes` are worth a reader's
+    attention but no mistakes.
     """
 
     base: Weights
     base_name: str
     base_folder: Path
     members: tuple[Source, ...]
-    weights: tuple[float, ...]
+    weights: tuple[Any, ...]
+    layers: int
     dtypes: Mapping[str, str]
     canonical: Mapping[str, str]
     notes: tuple[str, ...]
@@ -49,8 +52,16 @@ class Plan(NamedTuple):
         """The type that a tensor is stored in afterwards."""
         return self.dtypes.get(tensor, self.base.info(tensor).dtype)
 
+    def depth(self, tensor: str) -> float:
+        """Where in the model a tensor is, from 0 to 1."""
+        return depth_of(tensor, self.layers)
 
-def plan(base: Artifact, members: Sequence[Artifact], weights: Sequence[float], dtype: str) -> Plan:
+    def weights_at(self, tensor: str) -> list[float]:
+        """The weights of the members at a tensor."""
+        return [value_at(weight, tensor, self.depth(tensor), 1.0) for weight in self.weights]
+
+
+def plan(base: Artifact, members: Sequence[Artifact], weights: Sequence[Any], dtype: str) -> Plan:
     """Open and compare everything. UserError with all the reasons when it cannot be merged. No weights are read."""
     problems: list[Problem] = []
     config = _attempt(problems, read_json, base.path / CONFIG)
@@ -63,7 +74,7 @@ def plan(base: Artifact, members: Sequence[Artifact], weights: Sequence[float], 
     for member in members:
         if member.kind == "adapter":
             source: Source | None = _attempt(
-                problems, open_adapter, member.name, member.path, tensors, frozenset(shared)
+                problems, open_adapter, member.name, member.key, member.path, tensors, frozenset(shared)
             )
         else:
             source = _attempt(problems, _open_tuned, member, base, config, tensors, shared)
@@ -80,6 +91,7 @@ def plan(base: Artifact, members: Sequence[Artifact], weights: Sequence[float], 
         base_folder=base.path,
         members=tuple(opened),
         weights=tuple(weights),
+        layers=1 + max((layer_of(name) or 0 for name in tensors.tensors), default=0),
         dtypes=_dtypes(tensors, dtype),
         canonical={head: embedding} if head and embedding else {},
         notes=tuple(note for member in members for note in _notes(member, base)),
@@ -127,7 +139,7 @@ def _open_tuned(
         problems += _tensor_problems(member.name, name, own, tensors)
     if problems:
         raise UserError(*problems)
-    return Tuned(member.name, own, aliases)
+    return Tuned(member.name, member.key, own, aliases)
 
 
 def _quantised(name: str, config: Mapping[str, Any]) -> list[Problem]:

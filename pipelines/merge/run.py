@@ -21,11 +21,14 @@ _ENGINES = {
 def run(config: MergeConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
     """Merge `config.models` on `config.base` into a model folder.
 
-    The members are merged in the order of their keys, so the order in the recipe changes no byte.
+    The members are merged in the order of their keys, so the order in the recipe changes no byte, but for methods that
+    tell a first model from a second.
     """
     started = time.monotonic()
     listed = [(inputs[member.use], member.weight) for member in config.models]
-    order = sorted(range(len(listed)), key=lambda index: (listed[index][0].key, listed[index][1]))
+    order = list(range(len(listed)))
+    if not config.method.ordered:
+        order.sort(key=lambda index: (listed[index][0].key, str(listed[index][1])))
     members, weights = [listed[index][0] for index in order], [listed[index][1] for index in order]
     planned = plan(inputs[config.base], members, weights, config.dtype)
     _engine(config.engine)(planned, config.method, out_dir, config.threads)

@@ -1,14 +1,18 @@
-"""Merges tensor by tensor, straight from mapped files into the files laid out for the result.
+"""Merges piece by piece, straight from mapped files into the files laid out for the result.
 
-Every element is computed by itself, in fp32, and rounded once, so threads and slices change no bit of the result.
+Every element is computed by itself, in fp32, and rounded once, so threads, pieces and slices change no bit of it.
 """
 
+import importlib
 import math
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import queue
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,28 +20,62 @@ import torch
 from pipelines.engine.progress import progress
 from pipelines.errors import UserError, wrong
 from pipelines.hf.shards import DTYPES, ShardWriter
-from pipelines.merge.config import Method
-from pipelines.merge.methods import TensorInputs, merged_read
+from pipelines.merge import kernels
+from pipelines.merge.inputs import inputs
+from pipelines.merge.kernels import Kernels
+from pipelines.merge.kinds import Kind
+from pipelines.merge.methods import merged_read, surveyed
 from pipelines.merge.plan import MERGED, Plan
-from pipelines.merge.reads import CHUNK, Read, remembered, spans, stored
+from pipelines.merge.reads import CHUNK, Read, TensorInputs, spans
 from pipelines.merge.tuned import Tuned
 
+PIECE = 1 << 22
+"""Elements of a tensor that one thread merges; the rest of a larger one is merged beside it."""
+COMPILED = 1 << 24
+"""Elements of a model from which on compiled kernels are worth their start."""
 
-def merge(plan: Plan, method: Method, out_dir: Path, threads: int | None = None, chunk: int = CHUNK) -> None:
-    """Write the merged weights. `threads` tensors at once (default: the cores), `chunk` elements at a time.
+Job = Callable[[], "Done"]
+
+
+class Done(NamedTuple):
+    """How many elements a job has finished, and the jobs that it left to others."""
+
+    elements: int
+    more: tuple[Job, ...] = ()
+
+
+def merge(plan: Plan, method: Kind, out_dir: Path, threads: int | None = None, chunk: int = CHUNK) -> None:
+    """Write the merged weights. `threads` pieces at once (default: the cores), `chunk` elements at a time.
 
     UserError when the disk is too small, an input holds NaN or infinity, or a value does not fit the type it is
     stored in.
     """
     names = sorted(plan.base.tensors, key=lambda name: (-plan.base.info(name).elements, name))
     total = sum(plan.base.info(name).elements for name in names)
+    chosen = fastest(total)
     done = 0
     with ShardWriter(out_dir, plan.base, plan.dtypes) as writer, _one_thread_each():
-        for size in _in_threads(
-            lambda name: _merge_tensor(plan, method, writer, name, chunk), names, threads or _cores()
-        ):
+        found = surveyed(method, lambda: [inputs(plan, name, chosen) for name in names if _is_merged(plan, name)])
+        work = _Merge(plan, method, writer, chosen, found, chunk)
+        for size in _in_threads([partial(work.tensor, name) for name in names], threads or _cores()):
             done += size
             progress(done, total, "weights")
+
+
+def fastest(elements: int) -> Kernels:
+    """The compiled kernels where numba is installed and there is enough to do, else the reference."""
+    if elements < COMPILED:
+        return kernels.reference
+    try:
+        found: Kernels = importlib.import_module("pipelines.merge.compiled").compiled
+    except ImportError:
+        return kernels.reference
+    return found
+
+
+def _is_merged(plan: Plan, name: str) -> bool:
+    info = plan.base.info(name)
+    return bool(info.dtype in MERGED and info.elements and name not in plan.canonical)
 
 
 def _cores() -> int:
@@ -46,7 +84,7 @@ def _cores() -> int:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Torch computes on the calling thread alone: the parallelism is over tensors."""
+    """Torch computes on the calling thread alone: the parallelism is over pieces."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -55,45 +93,73 @@ def _one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _in_threads(work: Callable[[str], int], names: list[str], threads: int) -> Iterator[int]:
-    """`work` on every name; the first error ends it."""
+def _in_threads(jobs: Iterable[Job], threads: int) -> Iterator[int]:
+    """Do all jobs and those that they leave; yields what each finished. The first error ends it."""
+    finished: queue.SimpleQueue[Future[Done]] = queue.SimpleQueue()
     with ThreadPoolExecutor(threads) as pool:
-        tasks = [pool.submit(work, name) for name in names]
+
+        def submit(job: Job) -> None:
+            pool.submit(job).add_done_callback(finished.put)
+
+        open_jobs = 0
+        for job in jobs:
+            submit(job)
+            open_jobs += 1
         try:
-            for task in tasks:
-                yield task.result()
+            while open_jobs:
+                done = finished.get().result()
+                open_jobs += len(done.more) - 1
+                for job in done.more:
+                    submit(job)
+                yield done.elements
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _merge_tensor(plan: Plan, method: Method, writer: ShardWriter, name: str, chunk: int) -> int:
-    """Merge one tensor and return its size."""
-    info = plan.base.info(name)
-    if info.elements == 0:
-        return 0
-    if info.dtype not in MERGED:
-        _copy_buffer(plan, writer, name)
-        return info.elements
-    source = plan.canonical.get(name, name)
-    inputs = _inputs(plan, source)
-    read = merged_read(method, inputs, plan.weights)
-    for tuned in (member for member in plan.members if isinstance(member, Tuned)):
-        _check_copies(tuned, name)
-    if plan.dtype(name) == info.dtype and not any(member.touches(source) for member in plan.members):
-        read = inputs.base
-    for start, stop in spans(info.elements, _step(plan, source, chunk)):
-        values = read(start, stop).to(DTYPES[plan.dtype(name)])
-        if not _finite(values):
-            raise _blame(plan, inputs, name, start, stop)
-        writer.write(name, values, start)
-    return info.elements
+class _Merge(NamedTuple):
+    """One merge under way."""
 
+    plan: Plan
+    method: Kind
+    writer: ShardWriter
+    kernels: Kernels
+    bounds: tuple[float, ...] | None
+    chunk: int
 
-def _inputs(plan: Plan, name: str) -> TensorInputs:
-    base = remembered(stored(plan.base.tensor(name)))
-    values = tuple(member.values(name, base) for member in plan.members)
-    deltas = tuple(member.delta(name, base) for member in plan.members)
-    return TensorInputs(name, plan.base.info(name).shape, base, values, deltas)
+    def tensor(self, name: str) -> Done:
+        """Merge a tensor, or get it ready and leave its pieces."""
+        plan, info = self.plan, self.plan.base.info(name)
+        if info.elements == 0:
+            return Done(0)
+        if info.dtype not in MERGED:
+            _copy_buffer(plan, self.writer, name)
+            return Done(info.elements)
+        for tuned in (member for member in plan.members if isinstance(member, Tuned)):
+            _check_copies(tuned, name)
+        source = plan.canonical.get(name, name)
+        x = inputs(plan, source, self.kernels)._replace(bounds=self.bounds)
+        if plan.dtype(name) == info.dtype and not any(member.touches(source) for member in plan.members):
+            read = x.base
+        else:
+            depth = plan.depth(source)
+            read = merged_read(self.method.at(source, depth), x, plan.weights_at(source))
+        step = _step(plan, source, self.chunk)
+        pieces = [
+            partial(self.piece, name, x, read, span, step)
+            for span in spans(info.elements, max(PIECE // step, 1) * step)
+        ]
+        return pieces[0]() if len(pieces) == 1 else Done(0, tuple(pieces))
+
+    def piece(self, name: str, x: TensorInputs, read: Read, span: tuple[int, int], step: int) -> Done:
+        """Merge and write the elements of a span."""
+        dtype = DTYPES[self.plan.dtype(name)]
+        for start in range(span[0], span[1], step):
+            stop = min(start + step, span[1])
+            values = read(start, stop).to(dtype)
+            if not _finite(values):
+                raise _blame(self.plan, x, name, start, stop)
+            self.writer.write(name, values, start)
+        return Done(span[1] - span[0])
 
 
 def _step(plan: Plan, name: str, chunk: int) -> int:
@@ -109,10 +175,10 @@ def _finite(values: torch.Tensor) -> bool:
     return math.isfinite(total.item()) or bool(torch.isfinite(values).all())
 
 
-def _blame(plan: Plan, inputs: TensorInputs, name: str, start: int, stop: int) -> UserError:
+def _blame(plan: Plan, x: TensorInputs, name: str, start: int, stop: int) -> UserError:
     """The input in which the NaN or infinity was, or else the type that is too narrow."""
-    named: list[tuple[str, Read]] = [(plan.base_name, inputs.base)]
-    named += [(member.name, values) for member, values in zip(plan.members, inputs.values, strict=True)]
+    named: list[tuple[str, Read]] = [(plan.base_name, x.base)]
+    named += [(member.name, values) for member, values in zip(plan.members, x.values, strict=True)]
     for owner, read in named:
         if not _finite(read(start, stop)):
             fix = "This model is broken: make it again or leave it out"

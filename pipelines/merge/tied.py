@@ -35,5 +35,10 @@ def is_tied(config: Mapping[str, Any], names: Iterable[str]) -> bool:
     return flag if flag is not None else head_name(names) is None
 
 
+def is_embedding_or_head(name: str) -> bool:
+    """Whether a tensor's rows stand for tokens."""
+    return _ends(name, _HEADS + _EMBEDDINGS)
+
+
 def _ends(name: str, endings: tuple[str, ...]) -> bool:
     return any(name == ending or name.endswith(f".{ending}") for ending in endings)

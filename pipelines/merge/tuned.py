@@ -6,13 +6,14 @@ from typing import NamedTuple
 import torch
 
 from pipelines.hf.shards import Weights
-from pipelines.merge.reads import Read, difference, stored
+from pipelines.merge.reads import Read, stored
 
 
 class Tuned(NamedTuple):
     """A checked model. `aliases` says under which name it stores a tensor, where that is not the base's."""
 
     name: str
+    key: str
     weights: Weights
     aliases: Mapping[str, str]
 
@@ -26,5 +27,6 @@ class Tuned(NamedTuple):
     def values(self, tensor: str, base: Read) -> Read:
         return stored(self.stored(tensor))
 
-    def delta(self, tensor: str, base: Read) -> Read:
-        return difference(self.values(tensor, base), base)
+    def product(self, tensor: str) -> Read | None:
+        """None: what it adds is its values less the base's."""
+        return None

@@ -6,7 +6,8 @@ from pipelines.engine.graph import Node
 from pipelines.engine.stage import Config, ModelRef, Ref, WeightsRef
 from pipelines.errors import Problem
 from pipelines.merge.config import STAGE as MERGE
-from pipelines.merge.config import Linear, Member, MergeConfig
+from pipelines.merge.config import Member, MergeConfig
+from pipelines.merge.kinds import Linear
 from pipelines.recipe.mistakes import at, closest
 from pipelines.recipe.places import rewritten
 from pipelines.recipe.recipe import Entry, Recipe
@@ -15,7 +16,7 @@ from pipelines.recipe.shape import Path, written
 from pipelines.recipe.yaml_file import below
 
 C = TypeVar("C", bound=Config)
-_KINDS = {"base": "model", "data": "dataset", "replay": "dataset", "merge": "model", "select": "model"}
+_KINDS = {"base": "model", "data": "dataset", "replay": "dataset", "select": "model"}
 _WORDS = {"adapter": "an adapter", "export": "an export"}
 _BAKED = "+base"
 
@@ -116,6 +117,8 @@ def kind_of(entry: Entry) -> str:
     """The kind of artifact that an entry makes; nothing where its config is too broken to say."""
     if entry.section == "train":
         return ("model" if entry.config.method.kind == "full" else "adapter") if entry.config else ""
+    if entry.section == "merge":
+        return entry.config.output if entry.config else ""
     return _KINDS.get(entry.section, entry.section)
 
 

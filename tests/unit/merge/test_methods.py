@@ -6,12 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.merge import dare_ties as dare
-from pipelines.merge.dare_ties import dare_ties, uniform16
+from pipelines.merge.dare import mask_key, uniform16
+from pipelines.merge.dare_ties import dare_ties
 from pipelines.merge.interpolate import interpolate
 from pipelines.merge.linear import linear
 from pipelines.merge.reads import stored
-from pipelines.merge.ties import threshold, ties
+from pipelines.merge.threshold import threshold
+from pipelines.merge.ties import ties
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -152,7 +153,7 @@ def dare_by_hand(base, tuned, weights, density, lambda_, seed, name):
     total = np.zeros(base.numel())
     parts = []
     for index, model in enumerate(tuned):
-        keep = uniform16(dare.mask_key(seed, name, index), 0, base.numel()) < level
+        keep = uniform16(mask_key(seed, name, index), 0, base.numel()) < level
         delta = (model - base).numpy().astype(np.float64).ravel()
         parts.append(weights[index] * keep * delta * 65536 / level)
     sign = np.where(sum(parts) >= 0, 1.0, -1.0)
@@ -186,10 +187,10 @@ def test_dare_ties_vectors_and_full_density_are_not_dropped() -> None:
 
 
 def test_dare_ties_masks_differ_by_seed_name_and_model() -> None:
-    keys = {dare.mask_key(seed, name, index) for seed in (0, 1) for name in ("a", "b") for index in (0, 1)}
+    keys = {mask_key(seed, name, index) for seed in (0, 1) for name in ("a", "b") for index in (0, 1)}
     masks = {uniform16(key, 0, 4000).tobytes() for key in keys}
     assert len(masks) == 8
-    share = np.mean(uniform16(dare.mask_key(0, "a", 0), 0, 100_000) < 0.3 * 65536)
+    share = np.mean(uniform16(mask_key(0, "a", 0), 0, 100_000) < 0.3 * 65536)
     assert abs(share - 0.3) < 4 * (0.21 / 100_000) ** 0.5
 
 

@@ -1,0 +1,265 @@
+"""The merge methods that a recipe can name, and their parameters."""
+
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
+
+from pydantic import Field, model_validator
+
+from pipelines.engine.stage import Config
+from pipelines.merge.schedule import Scheduled, value_at
+
+Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Density: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+
+Lambda: TypeAlias = Annotated[Scheduled[Number], Field(alias="lambda", description="Scale of the merged task vector.")]
+Seed: TypeAlias = Annotated[int, Field(description="Seed of the masks.")]
+
+
+class Kind(Config):
+    """What all methods have.
+
+    `least` and `most` models are merged; with `ordered` the first is told from the second. `signed` weights may be
+    negative, `weighted` ones have a meaning at all. `takes` is what the models must be.
+    """
+
+    least: ClassVar[int] = 1
+    most: ClassVar[int | None] = None
+    ordered: ClassVar[bool] = False
+    weighted: ClassVar[bool] = True
+    signed: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = ("model", "adapter")
+    kind: str
+
+    def at(self, tensor: str, depth: float) -> Any:
+        """The same method with every schedule replaced by its number at a tensor."""
+        fixed = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, (tuple, dict)) and isinstance(field.default, float):
+                fixed[name] = value_at(value, tensor, depth, field.default)
+        return self.model_copy(update=fixed) if fixed else self
+
+
+class Linear(Kind):
+    """Weighted mean of the models: a soup (Wortsman et al. 2022, arXiv 2203.05482)."""
+
+    kind: Literal["linear"]
+
+
+class Interpolate(Kind):
+    """(1 - alpha) base + alpha model: WiSE-FT (Wortsman et al. 2021, arXiv 2109.01903)."""
+
+    most = 1
+    weighted = False
+    kind: Literal["interpolate"]
+    alpha: Scheduled[Share] = Field(1.0, description="0 is the base, 1 the tuned model, both bitwise.")
+
+
+class CheckpointAverage(Kind):
+    """Mean of the last checkpoints of one training run (LAWA, Kaddour 2022, arXiv 2209.14981)."""
+
+    most = 1
+    weighted = False
+    kind: Literal["checkpoint_average"]
+    last: int | None = Field(None, ge=1, description="How many checkpoints; default: all that the run kept.")
+
+
+class TaskArithmetic(Kind):
+    """base + lambda times the weighted sum of the task vectors (Ilharco et al. 2022, arXiv 2212.04089)."""
+
+    signed = True
+    kind: Literal["task_arithmetic"]
+    lambda_: Lambda = 1.0
+
+
+class Ties(Kind):
+    """Trim, elect sign, disjoint mean (Yadav et al. 2023, arXiv 2306.01708)."""
+
+    kind: Literal["ties"]
+    density: Scheduled[Share] = Field(0.2, description="Share of each task vector that survives the trim.")
+    lambda_: Lambda = 1.0
+    scope: Literal["tensor", "row", "global"] = Field(
+        "tensor", description="What the share is taken of: each tensor, each row, or the whole model as in the paper."
+    )
+    sign: Literal["mass", "count"] = Field(
+        "mass", description="How the sign is elected: by the weighted sum, or by the weights of those that have it."
+    )
+
+    @model_validator(mode="after")
+    def _one_share_of_all(self) -> Self:
+        if self.scope == "global" and not isinstance(self.density, float):
+            raise ValueError("with scope: global one density holds for the whole model")
+        return self
+
+
+class Dare(Kind):
+    """Random drop and 1/density rescale of each task vector, then their sum (Yu et al. 2023, arXiv 2311.03099)."""
+
+    signed = True
+    kind: Literal["dare"]
+    density: Scheduled[Density] = Field(0.5, description="Probability that an element survives.")
+    lambda_: Lambda = 1.0
+    seed: Seed = 0
+
+
+class DareTies(Kind):
+    """Random drop and 1/density rescale (Yu et al. 2023, arXiv 2311.03099), then sign election and disjoint sum."""
+
+    kind: Literal["dare_ties"]
+    density: Scheduled[Density] = Field(0.5, description="Probability that an element survives.")
+    lambda_: Lambda = 1.0
+    seed: Seed = 0
+
+
+class Della(Kind):
+    """Random drop, rarer for larger magnitudes of a row, and rescale (Deep et al. 2024, arXiv 2406.11617)."""
+
+    kind: Literal["della"]
+    density: Scheduled[Density] = Field(0.5, description="Mean probability that an element survives.")
+    epsilon: Scheduled[Share] = Field(
+        0.1, description="Half the range of the probability between the smallest and the largest of a row."
+    )
+    elect: bool = Field(True, description="Elect signs before the sum; false: plain sum.")
+    lambda_: Lambda = 1.0
+    seed: Seed = 0
+
+
+class Breadcrumbs(Kind):
+    """Drop the smallest and the very largest of each task vector (Davari and Belilovsky 2023, arXiv 2312.06795)."""
+
+    kind: Literal["breadcrumbs"]
+    density: Scheduled[Density] = Field(0.9, description="Share of each task vector that survives.")
+    gamma: Scheduled[Share] = Field(0.01, description="Share of largest magnitudes that is dropped.")
+    elect: bool = Field(False, description="Elect signs before the sum; false: plain sum, as in the paper.")
+    lambda_: Lambda = 1.0
+
+
+class ModelStock(Kind):
+    """The point nearest the base's side of the models' mean, by their angle (Jang et al. 2024, arXiv 2403.19522)."""
+
+    least = 2
+    weighted = False
+    kind: Literal["model_stock"]
+
+
+class Slerp(Kind):
+    """Spherical interpolation from the base to a model, or from a first model to a second (Shoemake 1985)."""
+
+    most = 2
+    ordered = True
+    weighted = False
+    kind: Literal["slerp"]
+    t: Scheduled[Share] = Field(0.5, description="0 is where it starts, 1 where it ends.")
+
+
+class Nuslerp(Kind):
+    """Spherical interpolation between the task vectors of two models, by their weights."""
+
+    least = most = 2
+    kind: Literal["nuslerp"]
+    scope: Literal["tensor", "row"] = Field("tensor", description="What is taken as one vector.")
+
+
+class Karcher(Kind):
+    """Weighted mean of the models' directions on the sphere, iterated (Karcher 1977)."""
+
+    kind: Literal["karcher"]
+    iterations: int = Field(100, ge=1, description="Most steps.")
+    tolerance: float = Field(1e-7, gt=0, description="Length of the step, in radians, at which it has converged.")
+
+
+class Sce(Kind):
+    """Select by variance, calculate weights by energy, erase minority signs (Wan et al. 2024, arXiv 2408.07990)."""
+
+    weighted = False
+    kind: Literal["sce"]
+    density: Scheduled[Density] = Field(0.1, description="Share of each tensor, of largest variance, that is merged.")
+    lambda_: Lambda = 1.0
+
+
+class IsoC(Kind):
+    """Sum of the task vectors with all singular values equal (Marczak et al. 2025, arXiv 2502.04959)."""
+
+    kind: Literal["iso_c"]
+    lambda_: Lambda = 1.0
+
+
+class TsvM(Kind):
+    """Top singular vectors of each task, made orthogonal (Gargiulo et al. 2024, arXiv 2412.00081)."""
+
+    kind: Literal["tsv_m"]
+    lambda_: Lambda = 1.0
+    density: Scheduled[Density] | None = Field(
+        None, description="Share of singular vectors kept of each task; default: one over the number of models."
+    )
+
+
+class Cat(Kind):
+    """Adapters side by side: exactly the weighted sum, of rank sum r_i (Prabhakar et al. 2024, arXiv 2410.13025)."""
+
+    signed = True
+    takes = ("adapter",)
+    kind: Literal["cat"]
+
+
+class Svd(Kind):
+    """The weighted sum of adapters cut to a rank, best in Frobenius norm (Eckart and Young 1936)."""
+
+    signed = True
+    takes = ("adapter",)
+    kind: Literal["svd"]
+    rank: int | None = Field(None, ge=1, description="Rank of the result; default: the largest rank of the adapters.")
+
+
+class Knots(Kind):
+    """Adapters merged by TIES in a basis they share (Stoica et al. 2024, arXiv 2410.19735)."""
+
+    takes = ("adapter",)
+    kind: Literal["knots"]
+    density: Scheduled[Share] = Field(0.2, description="Share of each task's coordinates that survives the trim.")
+    lambda_: Lambda = 1.0
+    rank: int | None = Field(None, ge=1, description="Rank of an adapter as output; default: the sum of the ranks.")
+
+
+class Mergekit(Kind):
+    """Any method of mergekit by its name; needs `engine: mergekit`."""
+
+    ordered = True
+    signed = True
+    kind: Literal["mergekit"]
+    name: str = Field(description="Its merge_method.")
+    parameters: dict[str, Any] = Field({}, description="Its parameters, as in a mergekit file.")
+
+
+Method = Annotated[
+    Linear
+    | Interpolate
+    | CheckpointAverage
+    | TaskArithmetic
+    | Ties
+    | Dare
+    | DareTies
+    | Della
+    | Breadcrumbs
+    | ModelStock
+    | Slerp
+    | Nuslerp
+    | Karcher
+    | Sce
+    | IsoC
+    | TsvM
+    | Cat
+    | Svd
+    | Knots
+    | Mergekit,
+    Field(discriminator="kind"),
+]
+
+
+class Svc(Config):
+    """Singular values that the sum of overlapping tasks inflated, scaled back (arXiv 2602.05536)."""
+
+    kind: Literal["svc"]
+
+
+Post = Annotated[Svc, Field(discriminator="kind")]
