@@ -26,6 +26,7 @@ from pipelines.merge.kinds import Dare
 from pipelines.merge.reads import Read, TensorInputs, inputs_of, whole
 
 LEVELS = 1 << 16
+LARGEST = np.iinfo(np.uint64).max
 LANES = 16
 """Sixteen-bit numbers a step of the counter gives."""
 
@@ -51,8 +52,7 @@ def dare_read(x: TensorInputs, weights: Sequence[float], method: Dare) -> Read:
         return x.values[0]
 
     def read(start: int, stop: int) -> torch.Tensor:
-        base = x.base(start, stop)
-        deltas = x.deltas(start, stop, base)
+        base, deltas = x.base_and_deltas(start, stop)
         return x.kernels.add(base, drop(deltas, start, stop) if drop else deltas, weights, method.lambda_)
 
     return read
@@ -81,7 +81,8 @@ def mask_key(seed: int, name: str, model: str) -> int:
 def uniform16(key: int, start: int, stop: int) -> npt.NDArray[np.uint16]:
     """Elements [start, stop) of the endless sequence of random 16-bit numbers that `key` names."""
     first = start // LANES
-    generator = np.random.Philox(key=key).advance(first)
+    generator = np.random.Generator(np.random.Philox(key=key).advance(first))
     skip = start - first * LANES
-    words = generator.random_raw((skip + stop - start + 3) // 4)
+    # The raw output; unlike random_raw this lets go of the interpreter's lock.
+    words = generator.integers(0, LARGEST, (skip + stop - start + 3) // 4, dtype=np.uint64, endpoint=True)
     return words.astype("<u8", copy=False).view("<u2")[skip : skip + stop - start]

@@ -39,8 +39,7 @@ def dare_ties_read(x: TensorInputs, weights: Sequence[float], method: DareTies) 
         return x.values[0]
 
     def read(start: int, stop: int) -> torch.Tensor:
-        base = x.base(start, stop)
-        deltas = x.deltas(start, stop, base)
+        base, deltas = x.base_and_deltas(start, stop)
         kept = drop(deltas, start, stop) if drop else deltas
         return x.kernels.elect(base, kept, weights, method.lambda_, divide=False, count=False)
 

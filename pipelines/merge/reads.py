@@ -16,7 +16,7 @@ from pipelines.merge.kernels import Kernels
 
 Read = Callable[[int, int], torch.Tensor]
 
-CHUNK = 1 << 15
+CHUNK = 1 << 16
 """Elements handled at a time: small enough for the temporaries to stay in a core's cache."""
 
 
@@ -50,21 +50,33 @@ class TensorInputs(NamedTuple):
 
     def delta(self, index: int, start: int, stop: int) -> torch.Tensor:
         """The task vector of one model, theta - base (Ilharco et al. 2022, arXiv 2212.04089). Fresh."""
-        product = self.products[index]
-        if product is not None:
-            return product(start, stop).clone()
-        return torch.sub(self.values[index](start, stop), self.base(start, stop))
+        out = torch.empty(stop - start)
+        self._subtract(index, start, stop, None, out)
+        return out
 
-    def deltas(self, start: int, stop: int, base: torch.Tensor | None = None) -> torch.Tensor:
-        """The task vectors of all models: [models, stop - start], fresh. `base` saves reading it again."""
-        rows = torch.empty((len(self.values), stop - start))
-        base = self.base(start, stop) if base is None else base
-        for row, values, product in zip(rows, self.values, self.products, strict=True):
-            if product is not None:
-                row.copy_(product(start, stop))
-            else:
-                torch.sub(values(start, stop), base, out=row)
-        return rows
+    def deltas(self, start: int, stop: int) -> torch.Tensor:
+        """The task vectors of all models: [models, stop - start], fresh."""
+        return self.base_and_deltas(start, stop)[1]
+
+    def base_and_deltas(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The base, and the task vectors of all models: [models, stop - start], fresh."""
+        flat = [values.flat for values in self.values if isinstance(values, Stored)]
+        if isinstance(self.base, Stored) and len(flat) == len(self.values) and not any(self.products):
+            return self.kernels.differences([values[start:stop] for values in flat], self.base.flat[start:stop])
+        base, rows = self.base(start, stop), torch.empty((len(self.values), stop - start))
+        for index, row in enumerate(rows):
+            self._subtract(index, start, stop, base, row)
+        return base, rows
+
+    def _subtract(self, index: int, start: int, stop: int, base: torch.Tensor | None, out: torch.Tensor) -> None:
+        """The task vector of one model into `out`."""
+        product, values, origin = self.products[index], self.values[index], self.base
+        if product is not None:
+            out.copy_(product(start, stop))
+        elif isinstance(values, Stored) and isinstance(origin, Stored):
+            self.kernels.subtract(values.flat[start:stop], origin.flat[start:stop], out)
+        else:
+            torch.sub(values(start, stop), origin(start, stop) if base is None else base, out=out)
 
 
 def inputs_of(
@@ -79,10 +91,19 @@ def inputs_of(
     return TensorInputs(name, tuple(base.shape), models, stored(base), values, unknown, base.dim() > 1, chosen)
 
 
-def stored(tensor: torch.Tensor) -> Read:
+class Stored:
+    """Reads a tensor of any float type, which is there as `flat`."""
+
+    def __init__(self, flat: torch.Tensor) -> None:
+        self.flat = flat
+
+    def __call__(self, start: int, stop: int) -> torch.Tensor:
+        return self.flat[start:stop].float()
+
+
+def stored(tensor: torch.Tensor) -> Stored:
     """Read a tensor of any float type and shape."""
-    flat = tensor.reshape(-1)
-    return lambda start, stop: flat[start:stop].float()
+    return Stored(tensor.reshape(-1))
 
 
 def spans(size: int, step: int = CHUNK) -> Iterator[tuple[int, int]]:

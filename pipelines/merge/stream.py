@@ -4,7 +4,6 @@ Every element is computed by itself, in fp32, and rounded once, so threads, piec
 """
 
 import importlib
-import math
 import os
 import queue
 from collections.abc import Callable, Iterable, Iterator
@@ -155,8 +154,8 @@ class _Merge(NamedTuple):
         dtype = DTYPES[self.plan.dtype(name)]
         for start in range(span[0], span[1], step):
             stop = min(start + step, span[1])
-            values = read(start, stop).to(dtype)
-            if not _finite(values):
+            values, finite = self.kernels.rounded(read(start, stop), dtype)
+            if not finite:
                 raise _blame(self.plan, x, name, start, stop)
             self.writer.write(name, values, start)
         return Done(span[1] - span[0])
@@ -169,18 +168,12 @@ def _step(plan: Plan, name: str, chunk: int) -> int:
     return max(block, chunk // block * block)
 
 
-def _finite(values: torch.Tensor) -> bool:
-    """Whether there is neither NaN nor infinity: by the sum, and by every element only where the sum is not finite."""
-    total = values.sum(dtype=torch.float32 if values.dtype == torch.float16 else None)
-    return math.isfinite(total.item()) or bool(torch.isfinite(values).all())
-
-
 def _blame(plan: Plan, x: TensorInputs, name: str, start: int, stop: int) -> UserError:
     """The input in which the NaN or infinity was, or else the type that is too narrow."""
     named: list[tuple[str, Read]] = [(plan.base_name, x.base)]
     named += [(member.name, values) for member, values in zip(plan.members, x.values, strict=True)]
     for owner, read in named:
-        if not _finite(read(start, stop)):
+        if not torch.isfinite(read(start, stop)).all():
             fix = "This model is broken: make it again or leave it out"
             return wrong(owner, f"tensor {name} holds NaN or infinite values", "", fix)
     return wrong(

@@ -37,7 +37,7 @@ def sum_read(x: TensorInputs, weights: Sequence[float], lambda_: float) -> Read:
         return x.values[0]
 
     def read(start: int, stop: int) -> torch.Tensor:
-        base = x.base(start, stop)
-        return x.kernels.add(base, x.deltas(start, stop, base), weights, lambda_)
+        base, deltas = x.base_and_deltas(start, stop)
+        return x.kernels.add(base, deltas, weights, lambda_)
 
     return read

@@ -15,7 +15,7 @@ from pipelines.merge import kernels
 from pipelines.merge.reads import CHUNK, Read, TensorInputs, spans
 
 Bits = npt.NDArray[np.int32]
-Bracket = Callable[[torch.Tensor, int, int], tuple[int, torch.Tensor]]
+Bracket = Callable[[torch.Tensor, int, int, torch.Tensor], tuple[int, int]]
 
 SMALL = 1 << 18
 """Elements up to which all magnitudes of a tensor are put into one buffer to find the threshold."""
@@ -31,10 +31,11 @@ def threshold(delta: Read, size: int, k: int, bracket: Bracket = kernels.referen
     sample = _sample(delta, size)
     share = k / size
     error = (share * (1 - share) / len(sample)) ** 0.5
-    for width in (8 * error, 80 * error, 1.0):
+    for width in (5 * error, 80 * error, 1.0):
         low = max(1, _quantile(sample, 1 - share - width))
         high = max(low, _quantile(sample, 1 - share + width))
-        above, inside = _count(delta, size, low, high, bracket)
+        room = int(size * np.count_nonzero((sample >= low) & (sample <= high)) / len(sample) * 1.25)
+        above, inside = _count(delta, size, low, high, bracket, room)
         if 0 < k - above <= len(inside):
             return _float(_kth(inside, k - above))
         if k > above and low == 1:
@@ -67,14 +68,19 @@ def _sample(delta: Read, size: int) -> Bits:
     return np.sort(np.concatenate([_magnitudes(delta(start, stop))[::stride].copy() for start, stop in runs]))
 
 
-def _count(delta: Read, size: int, low: int, high: int, bracket: Bracket) -> tuple[int, Bits]:
-    """How many magnitudes are above `high`, and those in [low, high]."""
-    above, inside = 0, []
+def _count(delta: Read, size: int, low: int, high: int, bracket: Bracket, room: int) -> tuple[int, Bits]:
+    """How many magnitudes are above `high`, and those in [low, high], of which about `room` are expected.
+
+    One buffer holds them: small pieces between the slices would keep these from being used again.
+    """
+    above, within = 0, 0
+    inside = torch.empty(room + 2 * CHUNK, dtype=torch.int32)
     for start, stop in spans(size):
-        more, within = bracket(delta(start, stop), low, high)
-        above += more
-        inside.append(within.cpu().numpy())
-    return above, np.concatenate(inside)
+        if within + CHUNK >= len(inside):
+            inside = torch.cat([inside, torch.empty_like(inside)])
+        more, found = bracket(delta(start, stop), low, high, inside[within:])
+        above, within = above + more, within + found
+    return above, inside[:within].numpy()
 
 
 def _quantile(ordered: Bits, share: float) -> int:

@@ -27,7 +27,7 @@ import torch
 
 from pipelines.merge.kinds import Ties
 from pipelines.merge.reads import Read, TensorInputs, inputs_of, whole
-from pipelines.merge.threshold import row_thresholds, threshold
+from pipelines.merge.threshold import Bracket, row_thresholds, threshold
 
 
 def ties(
@@ -53,8 +53,7 @@ def ties_read(x: TensorInputs, weights: Sequence[float], method: Ties) -> Read:
         return x.values[0]
 
     def read(start: int, stop: int) -> torch.Tensor:
-        base = x.base(start, stop)
-        deltas = x.deltas(start, stop, base)
+        base, deltas = x.base_and_deltas(start, stop)
         kept = trim(deltas, start, stop) if trim else deltas
         return x.kernels.elect(base, kept, relative, method.lambda_, divide=True, count=method.sign == "count")
 
@@ -96,12 +95,8 @@ def _trim(x: TensorInputs, method: Ties) -> Callable[[torch.Tensor, int, int], t
     found = x.bounds or [
         _bound(partial(x.delta, at), x.elements, method.density, x.kernels.bracket) for at in range(count)
     ]
-    low = torch.tensor(found)
-    high = torch.full((count,), math.inf)
-    return lambda deltas, start, stop: x.kernels.keep_between(deltas, low, high)
+    return lambda deltas, start, stop: x.kernels.keep_between(deltas, found, [math.inf] * count)
 
 
-def _bound(
-    delta: Read, size: int, density: float, bracket: Callable[[torch.Tensor, int, int], tuple[int, torch.Tensor]]
-) -> float:
+def _bound(delta: Read, size: int, density: float, bracket: Bracket) -> float:
     return threshold(delta, size, max(1, int(density * size)), bracket) if density > 0 else math.inf
