@@ -9,7 +9,7 @@ import torch
 from pipelines.hf.shards import Weights, open_folder
 from pipelines.merge.adapter import Adapter
 from pipelines.merge.plan import MERGED, Plan, Source
-from pipelines.merge.reads import spans, stored
+from pipelines.merge.reads import Read, spans, stored
 
 _RUN = 1 << 13
 _RUNS = 32
@@ -21,7 +21,7 @@ def delta_norm_ratios(plan: Plan) -> list[float]:
     Exact for adapters and tensors of up to 2**18 elements; estimated from 32 evenly spread runs of larger ones.
     """
     names = [name for name in plan.base.tensors if plan.base.info(name).dtype in MERGED and name not in plan.canonical]
-    base = math.fsum(_square(plan.base.tensor(name)) for name in names)
+    base = math.fsum(_square(stored(plan.base.tensor(name)), plan.base.info(name).elements) for name in names)
     squares = [math.fsum(_delta_square(plan, member, name) for name in names) for member in plan.members]
     return [float(f"{math.sqrt(square / base) if base else 0.0:.4g}") for square in squares]
 
@@ -33,23 +33,25 @@ def changed_tensors(plan: Plan, out_dir: Path) -> int:
 
 
 def _delta_square(plan: Plan, member: Source, name: str) -> float:
-    if isinstance(member, Adapter):
-        product = member.low_rank(name)
-        return product.square() if product else 0.0
-    return _square(member.stored(name), plan.base.tensor(name))
+    if not member.touches(name):
+        return 0.0
+    product = member.low_rank(name) if isinstance(member, Adapter) else None
+    if product:
+        return product.square()
+    base = stored(plan.base.tensor(name))
+    return _square(member.values(name, base), plan.base.info(name).elements, base)
 
 
-def _square(tensor: torch.Tensor, less: torch.Tensor | None = None) -> float:
-    """Sum of the squares of `tensor - less`, scaled up from the runs that were read."""
-    size = tensor.numel()
+def _square(values: Read, size: int, less: Read | None = None) -> float:
+    """Sum of the squares of `values - less`, scaled up from the runs that were read."""
     runs = list(spans(size, _RUN))
     if size > _RUN * _RUNS:
         runs = [(start, start + _RUN) for start in (round(at * (size - _RUN) / (_RUNS - 1)) for at in range(_RUNS))]
     total = 0.0
     for start, stop in runs:
-        values = stored(tensor)(start, stop)
-        values = values if less is None else values - stored(less)(start, stop)
-        total += float(torch.dot(values, values))
+        run = values(start, stop)
+        run = run if less is None else run - less(start, stop)
+        total += float(torch.dot(run, run))
     return total * size / max(1, sum(stop - start for start, stop in runs))
 
 

@@ -94,10 +94,10 @@ def test_baked_model_computes_what_the_live_adapter_does(pico_base: Path, lora: 
 def test_adapter_merges_as_the_model_it_makes(
     pico_base: Path, pico_tuned, lora: Path, tmp_path: Path, kind: str
 ) -> None:
-    baked, _ = merged(tmp_path / "lora-baked", pico_base, {lora: 1.0})
+    # The keys are the folder names, so the adapter and its model have the same place in the order and the same masks.
+    baked, _ = merged(tmp_path / "baked" / lora.name, pico_base, {lora: 1.0})
     method = {"kind": kind} | ({"alpha": 0.4} if kind == "interpolate" else {})
     others = {} if kind == "interpolate" else {pico_tuned[0]: 1.0}
-    # The keys are the folder names, so the adapter and its model take the same place in the order.
     direct, _ = merged(tmp_path / "direct", pico_base, {lora: 1.0, **others}, method=method)
     through, _ = merged(tmp_path / "through", pico_base, {baked: 1.0, **others}, method=method)
     one, two = tensors(direct), tensors(through)
@@ -129,10 +129,9 @@ def altered(lora: Path, target: Path, change: Callable[[Tensors], Tensors] = dic
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"use_dora": True}, "DoRA"),
-        ({"modules_to_save": ["lm_head"]}, "whole modules"),
+        ({"use_dora": True}, "no DoRA magnitudes"),
+        ({"modules_to_save": ["norm"]}, "lacks 5 tensors that were trained as a whole"),
         ({"lora_bias": True}, "biases on B"),
-        ({"bias": "all"}, "trained biases too"),
         ({"trainable_token_indices": [1, 2]}, "token rows"),
         ({"target_parameters": ["mlp.experts"]}, "targets parameters"),
         ({"use_qalora": True}, "QA-LoRA"),
@@ -160,15 +159,16 @@ PREFIX = "base_model.model.model.layers.0.self_attn.q_proj"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: w | {f"{PREFIX}.lora_magnitude_vector": torch.ones(32)}, "no place in a LoRA"),
-        (lambda w: w | {"base_model.model.lm_head.weight": torch.ones(4, 4)}, "no place in a LoRA"),
+        (lambda w: w | {f"{PREFIX}.lora_magnitude_vector": torch.ones(32)}, "has DoRA magnitudes"),
+        (lambda w: w | {"base_model.model.lm_head.weight": torch.ones(4, 4)}, "which embedding and output head share"),
+        (lambda w: w | {"base_model.model.model.norm.weight": torch.ones(32)}, "no place in a LoRA"),
         (lambda w: {n: t for n, t in w.items() if n != f"{PREFIX}.lora_B.weight"}, "only one of the two matrices"),
         (lambda w: {n.replace("layers.1", "layers.7"): t for n, t in w.items()}, "which the base does not have"),
         (lambda w: w | {f"{PREFIX}.lora_A.weight": torch.ones(4, 33)}, "does not fit"),
         (lambda w: w | {f"{PREFIX}.lora_A.weight": torch.ones(4, 32, 1)}, "no place in a LoRA"),
         (lambda w: {}, "holds no LoRA matrices"),
     ],
-    ids=["dora vector", "whole head", "no B", "no such layer", "shape", "convolution", "empty"],
+    ids=["dora vector", "whole head", "whole norm", "no B", "no such layer", "shape", "convolution", "empty"],
 )
 def test_adapter_with_these_tensors_is_refused(
     pico_base: Path, lora: Path, tmp_path: Path, change: Callable[[Tensors], Tensors], message: str
@@ -184,7 +184,7 @@ def test_adapter_on_tied_embeddings_is_refused(pico_base: Path, tmp_path: Path) 
 
 
 def test_every_reason_is_given_at_once(pico_base: Path, pico_tuned, lora: Path, tmp_path: Path) -> None:
-    odd = altered(lora, tmp_path / "odd", use_dora=True, bias="all")
+    odd = altered(lora, tmp_path / "odd", lora_bias=True, some_new_flag=1)
     wide = edited(pico_tuned[0], tmp_path / "wide", lambda w: w | {"model.norm.weight": torch.ones(33)}, hidden_act="x")
     with pytest.raises(UserError) as caught:
         merged(tmp_path / "out", pico_base, {odd: 1.0, wide: 1.0})
