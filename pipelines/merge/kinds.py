@@ -1,11 +1,12 @@
 """The merge methods that a recipe can name, and their parameters."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from pipelines.engine.stage import Config
-from pipelines.merge.schedule import Scheduled, value_at
+from pipelines.merge.schedule import Scheduled, meeting, value_at
 
 Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
@@ -38,6 +39,11 @@ class Kind(Config):
             if isinstance(value, (tuple, dict)) and isinstance(field.default, float):
                 fixed[name] = value_at(value, tensor, depth, field.default)
         return self.model_copy(update=fixed) if fixed else self
+
+    def meeting(self, *names: str) -> Iterator[tuple[float, ...]]:
+        """The numbers that parameters, schedules or not, have at one tensor."""
+        fields = type(self).model_fields
+        return meeting(*((getattr(self, name), fields[name].default) for name in names))
 
 
 class Linear(Kind):
@@ -119,9 +125,21 @@ class Della(Kind):
     epsilon: Scheduled[Share] = Field(
         0.1, description="Half the range of the probability between the smallest and the largest of a row."
     )
-    elect: bool = Field(True, description="Elect signs before the sum; false: plain sum.")
+    elect: bool = Field(
+        True, description="Elect signs and take the mean of what agrees, as in the paper; false: the weighted sum."
+    )
     lambda_: Lambda = 1.0
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _probabilities(self) -> Self:
+        for density, epsilon in self.meeting("density", "epsilon"):
+            got = f"(got {density:g} and {epsilon:g}); make epsilon smaller"
+            if density - epsilon <= 0:
+                raise ValueError(f"density - epsilon, the smallest probability, must be more than 0 {got}")
+            if density + epsilon > 1 + 1e-9:
+                raise ValueError(f"density + epsilon, the largest probability, must be at most 1 {got}")
+        return self
 
 
 class Breadcrumbs(Kind):
@@ -132,6 +150,16 @@ class Breadcrumbs(Kind):
     gamma: Scheduled[Share] = Field(0.01, description="Share of largest magnitudes that is dropped.")
     elect: bool = Field(False, description="Elect signs before the sum; false: plain sum, as in the paper.")
     lambda_: Lambda = 1.0
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        for density, gamma in self.meeting("density", "gamma"):
+            if density + gamma > 1:
+                raise ValueError(
+                    f"density and gamma are shares of one tensor and must add up to at most 1 "
+                    f"(got {density:g} and {gamma:g}); make one smaller"
+                )
+        return self
 
 
 class ModelStock(Kind):

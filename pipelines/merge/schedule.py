@@ -1,7 +1,7 @@
 """Numbers that may differ from layer to layer and from tensor to tensor."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -68,3 +68,19 @@ def numbers(scheduled: Any) -> list[float]:
     if isinstance(scheduled, Mapping):
         return [number for value in scheduled.values() for number in numbers(value)]
     return list(scheduled) if isinstance(scheduled, tuple) else [scheduled]
+
+
+def meeting(*scheduled: tuple[Any, float]) -> Iterator[tuple[float, ...]]:
+    """The numbers that schedules, each with its default, have at one tensor, wherever one of them bends.
+
+    Each pattern stands for the tensors that it fits, and an empty name for those that none does: patterns that differ
+    may still meet at a tensor.
+    """
+    every = [value for value, _ in scheduled]
+    names = dict.fromkeys(["", *(pattern for value in every if isinstance(value, Mapping) for pattern in value)])
+    lists = [part for value in every for part in (value.values() if isinstance(value, Mapping) else (value,))]
+    sizes = {len(part) for part in lists if isinstance(part, tuple)} or {2}
+    depths = sorted({place / (size - 1) for size in sizes for place in range(size)})
+    for name in names:
+        for depth in depths:
+            yield tuple(value_at(value, name, depth, default) for value, default in scheduled)

@@ -38,7 +38,7 @@ def test_linear_one_model_is_returned_bitwise(dtype: torch.dtype) -> None:
     st.lists(
         st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**99), max_value=2.0**99), min_size=1
     ),
-    st.lists(st.floats(0.01, 100) | st.floats(-0.9, -0.01), min_size=1, max_size=6).filter(lambda w: abs(sum(w)) > 0.1),
+    st.lists(st.floats(0.01, 100), min_size=1, max_size=6),
 )
 def test_linear_copies_are_returned_bitwise(values: list[float], weights: list[float]) -> None:
     model = torch.tensor(values, dtype=torch.float32)

@@ -131,14 +131,27 @@ def test_all_reasons_of_all_models_are_given(pico_base: Path, pico_tuned, tmp_pa
     [
         (
             {"models": [{"use": "a", "weight": 0.1}, {"use": "b", "weight": 0.2}, {"use": "c", "weight": -0.3}]},
-            "sum to 0",
+            "negative weights have no meaning in linear",
         ),
-        ({"models": [{"use": "a"}, {"use": "b"}], "method": {"kind": "interpolate", "alpha": 0.5}}, "exactly one"),
+        ({"models": [{"use": "a", "weight": 0}, {"use": "b", "weight": 0}]}, "sum to 0"),
+        ({"models": [{"use": "a"}, {"use": "b"}], "method": {"kind": "interpolate", "alpha": 0.5}}, "use linear"),
         ({"models": [{"use": "a", "weight": 2}], "method": {"kind": "interpolate", "alpha": 0.5}}, "takes no weight"),
         ({"models": [{"use": "a", "weight": -1}], "method": {"kind": "ties"}}, "negative weights"),
         ({"models": [{"use": "a", "weight": 0}], "method": {"kind": "ties"}}, "all weights are 0"),
         ({"models": [{"use": "a", "weight": float("nan")}]}, "finite"),
-        ({"models": [{"use": "a"}], "method": {"kind": "slerp"}}, "linear"),
+        ({"models": [{"use": "a"}], "method": {"kind": "slurp"}}, "linear"),
+        ({"models": [{"use": "a"}], "method": {"kind": "model_stock"}}, "at least 2"),
+        ({"models": [{"use": "a"}], "method": {"kind": "della", "density": 0.95}}, r"density \+ epsilon, the largest"),
+        ({"models": [{"use": "a"}], "method": {"kind": "della", "density": 0.1}}, "density - epsilon, the smallest"),
+        (
+            {"models": [{"use": "a"}], "method": {"kind": "della", "density": [0.3, 0.6], "epsilon": [0.1, 0.2, 0.5]}},
+            "got 0.6 and 0.5",
+        ),
+        (
+            {"models": [{"use": "a"}], "method": {"kind": "della", "epsilon": {"*.mlp.*": 0.1, "*": [0.1, 0.6]}}},
+            "got 0.5 and 0.6",
+        ),
+        ({"models": [{"use": "a"}], "method": {"kind": "breadcrumbs", "gamma": 0.2}}, "add up to at most 1"),
     ],
 )
 def test_config_that_makes_no_sense_is_refused(fields: dict, message: str) -> None:
