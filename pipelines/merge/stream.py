@@ -18,13 +18,16 @@ import torch
 
 from pipelines.engine.progress import progress
 from pipelines.errors import UserError, wrong
-from pipelines.hf.shards import DTYPES, ShardWriter
+from pipelines.hf.shard_writer import ShardWriter
+from pipelines.hf.shards import DTYPES
 from pipelines.merge import kernels
 from pipelines.merge.inputs import inputs
+from pipelines.merge.journal import Journal
 from pipelines.merge.kernels import Kernels
-from pipelines.merge.kinds import Kind
+from pipelines.merge.kinds import Kind, Post
 from pipelines.merge.methods import merged_read, surveyed
 from pipelines.merge.plan import MERGED, Plan
+from pipelines.merge.post import posted
 from pipelines.merge.reads import CHUNK, Read, TensorInputs, spans
 from pipelines.merge.tuned import Tuned
 
@@ -37,28 +40,43 @@ Job = Callable[[], "Done"]
 
 
 class Done(NamedTuple):
-    """How many elements a job has finished, and the jobs that it left to others."""
+    """How many elements of a tensor a job has finished, and the jobs that it left to others."""
 
+    tensor: str
     elements: int
     more: tuple[Job, ...] = ()
 
 
-def merge(plan: Plan, method: Kind, out_dir: Path, threads: int | None = None, chunk: int = CHUNK) -> None:
+def merge(
+    plan: Plan,
+    method: Kind,
+    out_dir: Path,
+    threads: int | None = None,
+    post: Post | None = None,
+    shard_bytes: int | None = None,
+    chunk: int = CHUNK,
+) -> None:
     """Write the merged weights. `threads` pieces at once (default: the cores), `chunk` elements at a time.
 
-    UserError when the disk is too small, an input holds NaN or infinity, or a value does not fit the type it is
-    stored in.
+    What an earlier, killed attempt noted in the folder's journal is not merged again. UserError when the disk is too
+    small, an input holds NaN or infinity, or a value does not fit the type it is stored in.
     """
     names = sorted(plan.base.tensors, key=lambda name: (-plan.base.info(name).elements, name))
     total = sum(plan.base.info(name).elements for name in names)
     chosen = fastest(total)
-    done = 0
-    with ShardWriter(out_dir, plan.base, plan.dtypes) as writer, _one_thread_each():
-        found = surveyed(method, lambda: [inputs(plan, name, chosen) for name in names if _is_merged(plan, name)])
-        work = _Merge(plan, method, writer, chosen, found, chunk)
-        for size in _in_threads([partial(work.tensor, name) for name in names], threads or _cores()):
+    with ShardWriter(out_dir, plan.base, plan.dtypes, shard_bytes) as writer, _one_thread_each():
+        bounds = surveyed(method, lambda: [inputs(plan, name, chosen) for name in names if _is_merged(plan, name)])
+        work = _Merge(plan, method, post, writer, chosen, bounds, chunk)
+        journal = Journal(out_dir, writer.sync)
+        left = {name: plan.base.info(name).elements for name in names if name not in journal.finished}
+        done = total - sum(left.values())
+        for name, size in _in_threads([partial(work.tensor, name) for name in left], threads or _cores()):
             done += size
+            left[name] -= size
+            if not left[name]:
+                journal.add(name, plan.base.info(name).elements * DTYPES[plan.dtype(name)].itemsize)
             progress(done, total, "weights")
+        journal.close()
 
 
 def fastest(elements: int) -> Kernels:
@@ -92,7 +110,7 @@ def _one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _in_threads(jobs: Iterable[Job], threads: int) -> Iterator[int]:
+def _in_threads(jobs: Iterable[Job], threads: int) -> Iterator[tuple[str, int]]:
     """Do all jobs and those that they leave; yields what each finished. The first error ends it."""
     finished: queue.SimpleQueue[Future[Done]] = queue.SimpleQueue()
     with ThreadPoolExecutor(threads) as pool:
@@ -110,7 +128,7 @@ def _in_threads(jobs: Iterable[Job], threads: int) -> Iterator[int]:
                 open_jobs += len(done.more) - 1
                 for job in done.more:
                     submit(job)
-                yield done.elements
+                yield done.tensor, done.elements
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -120,6 +138,7 @@ class _Merge(NamedTuple):
 
     plan: Plan
     method: Kind
+    post: Post | None
     writer: ShardWriter
     kernels: Kernels
     bounds: tuple[float, ...] | None
@@ -129,10 +148,10 @@ class _Merge(NamedTuple):
         """Merge a tensor, or get it ready and leave its pieces."""
         plan, info = self.plan, self.plan.base.info(name)
         if info.elements == 0:
-            return Done(0)
+            return Done(name, 0)
         if info.dtype not in MERGED:
             _copy_buffer(plan, self.writer, name)
-            return Done(info.elements)
+            return Done(name, info.elements)
         for tuned in (member for member in plan.members if isinstance(member, Tuned)):
             _check_copies(tuned, name)
         source = plan.canonical.get(name, name)
@@ -140,14 +159,15 @@ class _Merge(NamedTuple):
         if plan.dtype(name) == info.dtype and not any(member.touches(source) for member in plan.members):
             read = x.base
         else:
-            depth = plan.depth(source)
-            read = merged_read(self.method.at(source, depth), x, plan.weights_at(source))
+            weights = plan.weights_at(source)
+            read = merged_read(self.method.at(source, plan.depth(source)), x, weights)
+            read = posted(self.post, x, read, weights)
         step = _step(plan, source, self.chunk)
         pieces = [
             partial(self.piece, name, x, read, span, step)
             for span in spans(info.elements, max(PIECE // step, 1) * step)
         ]
-        return pieces[0]() if len(pieces) == 1 else Done(0, tuple(pieces))
+        return pieces[0]() if len(pieces) == 1 else Done(name, 0, tuple(pieces))
 
     def piece(self, name: str, x: TensorInputs, read: Read, span: tuple[int, int], step: int) -> Done:
         """Merge and write the elements of a span."""
@@ -158,7 +178,7 @@ class _Merge(NamedTuple):
             if not finite:
                 raise _blame(self.plan, x, name, start, stop)
             self.writer.write(name, values, start)
-        return Done(span[1] - span[0])
+        return Done(name, span[1] - span[0])
 
 
 def _step(plan: Plan, name: str, chunk: int) -> int:

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipelines.errors import UserError
-from pipelines.hf.shards import ShardWriter, open_file, open_folder
+from pipelines.hf.shard_writer import ShardWriter
+from pipelines.hf.shards import open_file, open_folder
 
 TENSORS = {
     "flags": torch.tensor([True, False, True]),
@@ -74,3 +75,47 @@ def test_full_disk_is_said_before_a_file_is_made(folder: Path, tmp_path: Path, m
     with pytest.raises(UserError, match="not enough disk space"):
         rewrite(folder, tmp_path / "out", {}, torch.float32)
     assert not list((tmp_path / "out").iterdir())
+
+
+def resharded(source: Path, target: Path, shard_bytes: int) -> Path:
+    target.mkdir()
+    weights = open_folder(source).map()
+    with ShardWriter(target, weights, {}, shard_bytes) as writer:
+        for name in weights.tensors:
+            writer.write(name, weights.tensor(name))
+    return target
+
+
+def test_writer_spreads_tensors_over_shards_of_the_chosen_size(folder: Path, tmp_path: Path) -> None:
+    split = resharded(folder, tmp_path / "split", 41)
+    sizes = [path.stat().st_size for path in sorted(split.glob("*.safetensors"))]
+    index = json.loads((split / "model.safetensors.index.json").read_text())
+    assert len(sizes) == 2 and set(index["weight_map"]) == set(TENSORS)
+    assert index["metadata"]["total_size"] == sum(tensor.nbytes for tensor in TENSORS.values())
+    assert all(open_folder(split).map().tensor(name).equal(tensor.view(-1)) for name, tensor in TENSORS.items())
+    joined = resharded(split, tmp_path / "joined", 1 << 20)
+    assert [path.name for path in joined.iterdir()] == ["model.safetensors"]
+    assert all(tensor.equal(load_file(joined / "model.safetensors")[name]) for name, tensor in TENSORS.items())
+
+
+def test_writer_keeps_what_an_earlier_attempt_wrote(folder: Path, tmp_path: Path) -> None:
+    weights = open_folder(folder).map()
+    target = tmp_path / "target"
+    target.mkdir()
+    with ShardWriter(target, weights, {}) as writer:
+        writer.write("weight", weights.tensor("weight"))
+        writer.sync()
+    with ShardWriter(target, weights, {}) as writer:
+        writer.write("half", weights.tensor("half"))
+    written = load_file(target / "model.safetensors")
+    assert written["weight"].equal(TENSORS["weight"]) and written["half"].equal(TENSORS["half"])
+
+
+def test_writer_lays_out_anew_what_is_laid_out_otherwise(folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "model.safetensors").write_bytes(b"something else")
+    weights = open_folder(folder).map()
+    with ShardWriter(target, weights, {}):
+        pass
+    assert not load_file(target / "model.safetensors")["weight"].any()
