@@ -17,6 +17,8 @@ TOKENIZER_FILES = (
     TOKENIZER, TOKENIZER_CONFIG, TEMPLATE, "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
     "tokenizer.model",
 )  # fmt: skip
+CHECKPOINTS = "checkpoints"
+"""Folder inside what a training run made: the weights of earlier steps, as step-000040 and so on."""
 LICENCE_FILES = re.compile(r"(licen[cs]e|notice|copying|use_policy)(\W.*)?$", re.IGNORECASE)
 DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64"}
 

@@ -1,9 +1,11 @@
-"""Checkpoints that are complete or not there: a marker is written last, and a folder without one is never used."""
+"""Checkpoints to go on from, whole or not there: a marker is written last, a folder without one is never used."""
 
 import shutil
 from pathlib import Path
 
-FOLDER = "checkpoints"
+from pipelines.hf.folder import CHECKPOINTS
+
+FOLDER = CHECKPOINTS
 _DONE = "DONE"
 
 
@@ -29,9 +31,11 @@ def discard_partial(folder: Path) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Remove all checkpoints, where there are any: what they led to is saved."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    """Remove all checkpoints, where there are any: what they led to is saved. Weights that are kept stay."""
+    for checkpoint in _all(folder):
+        _remove(checkpoint)
+    if folder.exists() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _all(folder: Path) -> list[Path]:

@@ -41,6 +41,13 @@ class ReplayMix(Config):
     ratio: float = Field(0.05, gt=0, lt=1, description="Share of the loss tokens that are replayed.")
 
 
+class Checkpoints(Config):
+    """Weights that are kept along the way, for their average (LAWA, Kaddour 2022, arXiv 2209.14981)."""
+
+    every: int = Field(ge=1, description="Optimizer steps between two of them, counted back from the last step.")
+    last: int = Field(ge=2, description="How many there are, the final weights among them.")
+
+
 class TrainConfig(Config):
     """One training run; makes an adapter (lora, qlora) or a model (full)."""
 
@@ -57,11 +64,14 @@ class TrainConfig(Config):
     max_grad_norm: float = Field(1.0, gt=0)
     batch_size: int = Field(8, ge=1, description="Rows per optimizer step, over all processes.")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Type of the maths while training.")
+    checkpoints: Checkpoints | None = Field(None, description="Earlier weights to keep beside the final ones.")
     seed: int = 0
     micro_batch_size: Annotated[int | None, RUNTIME] = Field(
         None, ge=1, description="Rows per forward pass and process; default: batch_size over the processes."
     )
-    checkpoint_every: Annotated[int, RUNTIME] = Field(50, ge=1, description="Steps between checkpoints.")
+    checkpoint_every: Annotated[int, RUNTIME] = Field(
+        50, ge=1, description="Steps between the saves that a stopped run goes on from."
+    )
     gradient_checkpointing: Annotated[bool, RUNTIME] = Field(
         False, description="Recompute activations: slower, less memory."
     )

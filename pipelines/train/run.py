@@ -22,6 +22,7 @@ from pipelines.train.arguments import trainer_arguments
 from pipelines.train.attention import attend_by_rows, drops_out, packs
 from pipelines.train.check import batch_problems
 from pipelines.train.config import Full, QLora, TrainConfig
+from pipelines.train.earlier import KeepWeights, kept_steps
 from pipelines.train.feed import Blocks, Rows, collate, forward_passes
 from pipelines.train.ledger import Ledger
 from pipelines.train.mixing import plan_blocks
@@ -47,6 +48,7 @@ def run(config: TrainConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
         max_steps=config.max_steps,
         seed=config.seed,
     )
+    kept = kept_steps(config.checkpoints, len(blocks))
     base = inputs[config.base]
     model, by_rows = _load(config, base.path, args)
     _check_vocabulary(rows.rows, model)
@@ -69,11 +71,15 @@ def run(config: TrainConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
     with stop_requests() as asked:
         step_end = StepEnd(ledger, config.checkpoint_every, asked)
         trainer.add_callback(step_end)
+        trainer.add_callback(KeepWeights(kept, out_dir, partial(_write, trainer, base)))
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if step_end.stopped:
         raise SystemExit(EXIT_STATUS)
     seconds = time.monotonic() - started
-    _save(trainer, base, out_dir)
+    _write(trainer, base, out_dir)
+    if trainer.is_world_process_zero():
+        checkpoints.discard(out_dir / checkpoints.FOLDER)
+    trainer.accelerator.wait_for_everyone()
     return {
         **_metrics(config, rows, blocks, ledger),
         "trainable": model.num_parameters(only_trainable=True),
@@ -137,17 +143,17 @@ def _resume_point(folder: Path, args: SFTConfig) -> Path | None:
         return checkpoints.newest(folder)
 
 
-def _save(trainer: RowTrainer, base: Artifact, out_dir: Path) -> None:
-    """Leave the artifact's files, and nothing else, in `out_dir`."""
+def _write(trainer: RowTrainer, base: Artifact, folder: Path) -> None:
+    """Write the weights as they are, as an adapter or as a model, and nothing else. All ranks take part."""
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.is_world_process_zero():
+        folder.mkdir(parents=True, exist_ok=True)
         model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
         if isinstance(model, PeftModel):
-            save_adapter(model, state, base.name, out_dir)
+            save_adapter(model, state, base.name, folder)
         else:
-            save_model(model, state, base.path, out_dir)
-        checkpoints.discard(out_dir / checkpoints.FOLDER)
-        for file in filter(Path.is_file, out_dir.iterdir()):
+            save_model(model, state, base.path, folder)
+        for file in filter(Path.is_file, folder.iterdir()):
             file.chmod(0o644)
     trainer.accelerator.wait_for_everyone()
 
