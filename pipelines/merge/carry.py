@@ -8,15 +8,18 @@ from typing import Any
 from pipelines.hf.folder import CONFIG, GENERATION, companions, read_json
 
 
-def carry(base: Path, out_dir: Path, dtype: str) -> None:
-    """Copy config, generation config, tokenizer, template and licence; a `dtype` but "keep" goes into the config."""
-    for path in [base / CONFIG, base / GENERATION, *companions(base)]:
+def carry(base: Path, out_dir: Path, dtype: str, config: bool = True) -> None:
+    """Copy config, generation config, tokenizer, template and licence; a `dtype` but "keep" goes into the config.
+
+    Without `config` the one that is there already stays as it is.
+    """
+    for path in [*([base / CONFIG] if config else []), base / GENERATION, *companions(base)]:
         if path.is_file():
             shutil.copyfile(path, out_dir / path.name)
             (out_dir / path.name).chmod(0o644)
-    if dtype != "keep":
-        config = _with_dtype(read_json(base / CONFIG), dtype)
-        (out_dir / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if config and dtype != "keep":
+        settings = _with_dtype(read_json(base / CONFIG), dtype)
+        (out_dir / CONFIG).write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _with_dtype(config: dict[str, Any], dtype: str) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """What is merged, by which method, into what."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipelines.engine.stage import RUNTIME, Config, ModelRef, Stage, WeightsRef
-from pipelines.merge.kinds import Kind, Method, Number, Post
+from pipelines.merge.kinds import Kind, Mergekit, Method, Number, Post
+from pipelines.merge.mergekit_methods import METHODS, check_parameters
+from pipelines.merge.mergekit_rules import check_mergekit
 from pipelines.merge.schedule import Scheduled, numbers
 
 ADAPTER_METHODS = ("cat", "svd", "knots")
@@ -17,6 +19,7 @@ class Member(Config):
 
     use: WeightsRef
     weight: Scheduled[Number] = Field(1.0, description="Its weight in the method's formula.")
+    parameters: dict[str, Any] = Field({}, description="Its own parameters in a method of kind mergekit.")
 
 
 class MergeConfig(Config):
@@ -45,9 +48,22 @@ class MergeConfig(Config):
             raise ValueError(f"{method.kind} takes at most {method.most} model{'s' * (method.most > 1)}{instead}")
         if self.output == "adapter" and method.kind not in ADAPTER_METHODS:
             raise ValueError(f"{method.kind} makes no adapter; {', '.join(ADAPTER_METHODS)} do")
-        if (method.kind == "mergekit") > (self.engine == "mergekit"):
-            raise ValueError("method mergekit needs engine: mergekit")
         _check_weights(method, [numbers(member.weight) for member in self.models])
+        return self
+
+    @model_validator(mode="after")
+    def _mergekit(self) -> Self:
+        if isinstance(self.method, Mergekit) and self.engine != "mergekit":
+            raise ValueError("method mergekit needs engine: mergekit")
+        for member in self.models:
+            if member.parameters and not isinstance(self.method, Mergekit):
+                raise ValueError("parameters of a model are for methods of kind mergekit")
+            if isinstance(self.method, Mergekit):
+                known = [name for name in METHODS[self.method.name].each if name != "weight"]
+                check_parameters(self.method.name, member.parameters, known)
+        if self.engine == "mergekit":
+            uses, weights = [member.use for member in self.models], [member.weight for member in self.models]
+            check_mergekit(self.base, uses, weights, self.method, self.post)
         return self
 
 

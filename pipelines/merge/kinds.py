@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from pipelines.engine.stage import Config
+from pipelines.engine.stage import Config, WeightsRef
+from pipelines.merge.mergekit_methods import METHODS, check_name, check_parameters
 from pipelines.merge.schedule import Scheduled, meeting, value_at
 
 Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
@@ -163,7 +164,7 @@ class Breadcrumbs(Kind):
 
 
 class ModelStock(Kind):
-    """The point nearest the base's side of the models' mean, by their angle (Jang et al. 2024, arXiv 2403.19522)."""
+    """From the base towards the models' mean, as far as their angle says (Jang et al. 2024, arXiv 2403.19522)."""
 
     least = 2
     weighted = False
@@ -217,7 +218,7 @@ class TsvM(Kind):
 
     kind: Literal["tsv_m"]
     lambda_: Lambda = 1.0
-    density: Scheduled[Density] | None = Field(
+    density: Density | None = Field(
         None, description="Share of singular vectors kept of each task; default: one over the number of models."
     )
 
@@ -249,14 +250,59 @@ class Knots(Kind):
     rank: int | None = Field(None, ge=1, description="Rank of an adapter as output; default: the sum of the ranks.")
 
 
+class Source(Config):
+    """Layers of one model."""
+
+    use: WeightsRef
+    layer_range: tuple[int, int] = Field(description="First layer, and the first that is not taken.")
+    parameters: dict[str, Any] = Field({}, description="Parameters of this model in this slice.")
+
+
+class Slice(Config):
+    """Layers of the result, merged from as many layers of each source."""
+
+    sources: tuple[Source, ...] = Field(min_length=1)
+    parameters: dict[str, Any] = Field({}, description="Parameters of this slice.")
+
+    @model_validator(mode="after")
+    def _as_many_layers(self) -> Self:
+        ranges = [source.layer_range for source in self.sources]
+        if any(not 0 <= start < stop for start, stop in ranges):
+            raise ValueError("a layer_range goes from a layer to a later one")
+        if len({stop - start for start, stop in ranges}) > 1:
+            raise ValueError("all sources of a slice must have as many layers")
+        return self
+
+
 class Mergekit(Kind):
-    """Any method of mergekit by its name; needs `engine: mergekit`."""
+    """Any method of mergekit by its name; needs `engine: mergekit`.
+
+    With `slices` layers are stacked, so the result may have more or fewer than the base.
+    """
 
     ordered = True
     signed = True
     kind: Literal["mergekit"]
-    name: str = Field(description="Its merge_method.")
-    parameters: dict[str, Any] = Field({}, description="Its parameters, as in a mergekit file.")
+    name: Annotated[str, AfterValidator(check_name)] = Field(description="Its merge_method.")
+    parameters: dict[str, Any] = Field({}, description="Parameters for all models, as in a mergekit file.")
+    task_vectors: bool = Field(True, description="Give it the base; nuslerp and multislerp can do without.")
+    slices: tuple[Slice, ...] = Field((), description="Layers of the result from first to last; default: all layers.")
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _known_parameters(self) -> Self:
+        method = METHODS[self.name]
+        everywhere = (*method.shared, *method.each)
+        beside = [name for name in everywhere if name != "weight"]
+        check_parameters(self.name, self.parameters, everywhere if self.slices else beside)
+        for one in self.slices:
+            check_parameters(self.name, one.parameters, everywhere)
+            for source in one.sources:
+                check_parameters(self.name, source.parameters, method.each)
+        for name in method.required:
+            if not (name in self.parameters or (self.slices and all(name in one.parameters for one in self.slices))):
+                raise ValueError(f"mergekit's {self.name} needs the parameter '{name}'")
+        return self
 
 
 Method = Annotated[
@@ -285,9 +331,10 @@ Method = Annotated[
 
 
 class Svc(Config):
-    """Singular values that the sum of overlapping tasks inflated, scaled back (arXiv 2602.05536)."""
+    """Singular values that the sum of overlapping tasks inflated, scaled back (Li et al. 2026, arXiv 2602.05536)."""
 
     kind: Literal["svc"]
+    alpha: float = Field(1.0, gt=0, allow_inf_nan=False, description="Below 1, deflated ones grow by up to 1 / alpha.")
 
 
 Post = Annotated[Svc, Field(discriminator="kind")]

@@ -1,4 +1,4 @@
-"""The merge stage: from artifacts to a model folder."""
+"""The merge stage: from artifacts to a model folder or an adapter folder."""
 
 import importlib
 import time
@@ -8,18 +8,17 @@ from typing import Any
 
 from pipelines.engine.stage import Inputs
 from pipelines.merge.carry import carry
-from pipelines.merge.config import MergeConfig
-from pipelines.merge.plan import plan
+from pipelines.merge.config import ADAPTER_METHODS, MergeConfig
+from pipelines.merge.plan import Plan, plan
 from pipelines.merge.summary import changed_tensors, delta_norm_ratios
 
-_ENGINES = {
-    "burnish": "pipelines.merge.stream:merge",
-    "mergekit": "pipelines.merge.mergekit_engine:merge",
-}
+_BURNISH = "pipelines.merge.stream:merge"
+_MERGEKIT = "pipelines.merge.mergekit_engine:merge"
+_ADAPTERS = "pipelines.merge.merge_adapters:merge_adapters"
 
 
 def run(config: MergeConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
-    """Merge `config.models` on `config.base` into a model folder.
+    """Merge `config.models` on `config.base` into a model folder, or an adapter folder where `output` says so.
 
     The members are merged in the order of their keys, so the order in the recipe changes no byte, but for methods that
     tell a first model from a second.
@@ -31,14 +30,13 @@ def run(config: MergeConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
         order.sort(key=lambda index: (listed[index][0].key, str(listed[index][1])))
     members, weights = [listed[index][0] for index in order], [listed[index][1] for index in order]
     planned = plan(inputs[config.base], members, weights, config.dtype)
-    _engine(config.engine)(planned, config.method, out_dir, config.threads)
-    carry(planned.base_folder, out_dir, config.dtype)
+    facts = _made(config, planned, out_dir)
     ratios = dict(zip(order, delta_norm_ratios(planned), strict=True))
     return {
         "method": config.method.kind,
         "engine": config.engine,
         "tensors": len(planned.base.tensors),
-        "changed": changed_tensors(planned, out_dir),
+        **facts,
         "models": [
             {"name": artifact.name, "weight": weight, "delta_norm_ratio": ratios[index]}
             for index, (artifact, weight) in enumerate(listed)
@@ -48,7 +46,21 @@ def run(config: MergeConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
     }
 
 
-def _engine(name: str) -> Callable[..., None]:
-    module, _, function = _ENGINES[name].partition(":")
-    engine: Callable[..., None] = getattr(importlib.import_module(module), function)
-    return engine
+def _made(config: MergeConfig, planned: Plan, out_dir: Path) -> dict[str, Any]:
+    """Fill the folder; what there is to say about it."""
+    if config.engine == "mergekit":
+        return dict(_named(_MERGEKIT)(planned, config, out_dir))
+    if config.method.kind in ADAPTER_METHODS:
+        facts = _named(_ADAPTERS)(planned, config, out_dir)
+    else:
+        facts = _named(_BURNISH)(planned, config.method, out_dir, config.threads) or {}
+    if config.output == "adapter":
+        return {**facts, "changed": facts["modules"]}
+    carry(planned.base_folder, out_dir, config.dtype)
+    return {**facts, "changed": changed_tensors(planned, out_dir)}
+
+
+def _named(name: str) -> Callable[..., Any]:
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
