@@ -59,7 +59,7 @@ def _narrow(values: Floats, out: Halves) -> bool:
         half = (word + np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
         out[j] = np.uint16(half)
         odd |= np.uint32((word & EXPONENT) == EXPONENT) | np.uint32((half << np.uint32(16)) & EXPONENT == EXPONENT)
-    return odd == 0
+    return bool(odd == 0)
 
 
 @_compiled

@@ -63,7 +63,7 @@ class Kernels(Protocol):
         """
 
 
-class _Reference:
+class Reference:
     """The kernels as torch operations, on any device."""
 
     def subtract(self, value: torch.Tensor, base: torch.Tensor, out: torch.Tensor) -> None:
@@ -145,4 +145,4 @@ def _plus(base: torch.Tensor, total: torch.Tensor, lambda_: float) -> torch.Tens
     return base - (0.0 - total.mul_(lambda_))
 
 
-reference: Kernels = _Reference()
+reference: Kernels = Reference()

@@ -26,6 +26,7 @@ from pipelines.merge.journal import Journal
 from pipelines.merge.kernels import Kernels
 from pipelines.merge.kinds import Kind, Post
 from pipelines.merge.methods import merged_read, surveyed
+from pipelines.merge.on_device import OnDevice
 from pipelines.merge.plan import MERGED, Plan
 from pipelines.merge.post import posted
 from pipelines.merge.reads import CHUNK, Read, TensorInputs, spans
@@ -54,16 +55,19 @@ def merge(
     threads: int | None = None,
     post: Post | None = None,
     shard_bytes: int | None = None,
-    chunk: int = CHUNK,
+    device: str = "cpu",
+    chunk: int | None = None,
 ) -> None:
-    """Write the merged weights. `threads` pieces at once (default: the cores), `chunk` elements at a time.
+    """Write the merged weights. `threads` pieces at once (default: the cores), `chunk` elements at a time; on
+    another `device` than the CPU larger chunks pay for the way there and back.
 
     What an earlier, killed attempt noted in the folder's journal is not merged again. UserError when the disk is too
     small, an input holds NaN or infinity, or a value does not fit the type it is stored in.
     """
     names = sorted(plan.base.tensors, key=lambda name: (-plan.base.info(name).elements, name))
     total = sum(plan.base.info(name).elements for name in names)
-    chosen = fastest(total)
+    chosen = fastest(total) if device == "cpu" else OnDevice(device)
+    chunk = chunk or (CHUNK if device == "cpu" else PIECE)
     with ShardWriter(out_dir, plan.base, plan.dtypes, shard_bytes) as writer, _one_thread_each():
         bounds = surveyed(method, lambda: [inputs(plan, name, chosen) for name in names if _is_merged(plan, name)])
         work = _Merge(plan, method, post, writer, chosen, bounds, chunk)
