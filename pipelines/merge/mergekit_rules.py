@@ -25,6 +25,8 @@ NAMES: Mapping[str, str] = {
 """mergekit's merge_method by our kind."""
 ELECTING: Mapping[str, str] = {"della": "della", "breadcrumbs": "breadcrumbs_ties"}
 """The same with signs elected."""
+_ONLY: Mapping[str, Mapping[str, Any]] = {"ties": {"scope": "tensor", "sign": "mass"}, "sce": {"lambda_": 1.0}}
+"""The only value that mergekit has of a parameter of ours."""
 
 
 def check_mergekit(base: str, uses: Sequence[str], weights: Sequence[Any], method: Kind, post: Any) -> None:
@@ -113,11 +115,7 @@ def _check_division(method: Mergekit, weights: Sequence[Any]) -> None:
 
 def _check_ours(method: Kind, weights: Sequence[Any]) -> None:
     """A method of ours in the part of it that mergekit has."""
-    lacks: Mapping[str, Any] = {
-        "ties": {"scope": "tensor", "sign": "mass"},
-        "sce": {"lambda_": 1.0},
-    }.get(method.kind, {})
-    for name, only in lacks.items():
+    for name, only in _ONLY.get(method.kind, {}).items():
         if (value := getattr(method, name)) != only:
             what = f"{method.kind} with {name.rstrip('_')}: {value}"
             raise ValueError(f"engine: mergekit has no {what}; use engine: burnish")
