@@ -48,6 +48,8 @@ class MergeConfig(Config):
             raise ValueError(f"{method.kind} takes at most {method.most} model{'s' * (method.most > 1)}{instead}")
         if self.output == "adapter" and method.kind not in ADAPTER_METHODS:
             raise ValueError(f"{method.kind} makes no adapter; {', '.join(ADAPTER_METHODS)} do")
+        if self.post and method.kind in ADAPTER_METHODS:
+            raise ValueError(f"post is not for {method.kind}; task_arithmetic makes a model of the same sum")
         _check_weights(method, [numbers(member.weight) for member in self.models])
         return self
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.engine.stage import Inputs
 from pipelines.merge.carry import carry
+from pipelines.merge.checkpoint_average import taken
 from pipelines.merge.config import ADAPTER_METHODS, MergeConfig
 from pipelines.merge.plan import Plan, plan
 from pipelines.merge.summary import changed_tensors, delta_norm_ratios
@@ -24,7 +25,7 @@ def run(config: MergeConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
     tell a first model from a second.
     """
     started = time.monotonic()
-    listed = [(inputs[member.use], member.weight) for member in config.models]
+    listed = [(one, each.weight) for each in config.models for one in taken(inputs[each.use], config.method)]
     order = list(range(len(listed)))
     if not config.method.ordered:
         order.sort(key=lambda index: (listed[index][0].key, str(listed[index][1])))
@@ -48,12 +49,13 @@ def run(config: MergeConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
 
 def _made(config: MergeConfig, planned: Plan, out_dir: Path) -> dict[str, Any]:
     """Fill the folder; what there is to say about it."""
+    facts: dict[str, Any] = {}
     if config.engine == "mergekit":
         return dict(_named(_MERGEKIT)(planned, config, out_dir))
     if config.method.kind in ADAPTER_METHODS:
         facts = _named(_ADAPTERS)(planned, config, out_dir)
     else:
-        facts = _named(_BURNISH)(planned, config.method, out_dir, config.threads) or {}
+        _named(_BURNISH)(planned, config.method, out_dir, config.threads, config.post)
     if config.output == "adapter":
         return {**facts, "changed": facts["modules"]}
     carry(planned.base_folder, out_dir, config.dtype)
