@@ -247,7 +247,7 @@ class Knots(Kind):
     kind: Literal["knots"]
     density: Scheduled[Share] = Field(0.2, description="Share of each task's coordinates that survives the trim.")
     lambda_: Lambda = 1.0
-    rank: int | None = Field(None, ge=1, description="Rank of an adapter as output; default: the sum of the ranks.")
+    rank: int | None = Field(None, ge=1, description="Rank of the result; default: the sum of the ranks.")
 
 
 class Source(Config):
