@@ -11,6 +11,7 @@ from pipelines.merge.ties import model_bounds
 _READS = {
     "linear": "linear:linear_read",
     "interpolate": "interpolate:interpolate_read",
+    "checkpoint_average": "checkpoint_average:checkpoint_average_read",
     "task_arithmetic": "task_arithmetic:task_arithmetic_read",
     "ties": "ties:ties_read",
     "dare": "dare:dare_read",

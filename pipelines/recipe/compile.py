@@ -11,6 +11,7 @@ from pipelines.export.config import STAGE as EXPORT
 from pipelines.merge.config import STAGE as MERGE
 from pipelines.merge.config import MergeConfig
 from pipelines.prepare.config import STAGE as PREPARE
+from pipelines.recipe.kept import kept_problems
 from pipelines.recipe.measure import Scores, candidate_of, evaluations, selections, to_measure, verdict
 from pipelines.recipe.mistakes import at, in_order
 from pipelines.recipe.names import Names, kind_of, name_of
@@ -81,6 +82,7 @@ def _entries(recipe: Recipe, names: Names) -> list[Node]:
         config = names.resolved(entry.config, entry.path)
         if isinstance(config, MergeConfig):
             _check_ancestor(recipe, names, entry.path, entry.config, config)
+            names.problems += kept_problems(recipe, names, entry.path, entry.config)
         nodes.append(Node(entry.id, _STAGES[entry.section], config))
     return nodes
 
