@@ -1,0 +1,50 @@
+"""The inner products of the models, and the combination of models that is computed from them.
+
+A geometric method merges one tensor into a linear combination of its inputs, whose coefficients follow from the inner
+products alone. So it reads the tensor twice, once for the products and once for the combination, and holds none of it.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from pipelines.merge.kernels import Kernels
+from pipelines.merge.linear import mean_read
+from pipelines.merge.reads import Read, spans
+
+BLOCK = 1 << 14
+"""Elements summed at once. A constant, and fewer than torch splits over threads, so that no sum depends on either."""
+
+
+def gram(rows: Callable[[int, int], torch.Tensor], count: int, size: int) -> torch.Tensor:
+    """Inner products of `count` vectors of `size` elements: fp64 [count, count].
+
+    `rows` gives a slice of all vectors, [count, stop - start]. Equal vectors have equal products, bit for bit.
+    """
+    total = torch.zeros((count, count), dtype=torch.float64)
+    for start, stop in spans(size, BLOCK):
+        block = rows(start, stop).double()
+        for index in range(count):
+            total[index, : index + 1] += (block[: index + 1] * block[index]).sum(1)
+    return total.tril() + total.tril(-1).T
+
+
+def stacked(reads: Sequence[Read]) -> Callable[[int, int], torch.Tensor]:
+    """The rows for `gram`."""
+    return lambda start, stop: torch.stack([read(start, stop) for read in reads])
+
+
+def combined(reads: Sequence[Read], coefficients: Sequence[float], chosen: Kernels) -> Read:
+    """sum_i c_i theta_i in fp32. Where the coefficients sum to 1, equal numbers give that number to the last bit."""
+    if np.float32(sum(coefficients)) == 1:
+        return mean_read(reads, coefficients, chosen)
+    parts = [(read, each) for read, each in zip(reads, coefficients, strict=True) if each]
+
+    def read(start: int, stop: int) -> torch.Tensor:
+        total = torch.zeros(stop - start)
+        for part, each in parts:
+            total += part(start, stop) * each
+        return total
+
+    return read
