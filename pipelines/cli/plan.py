@@ -1,9 +1,10 @@
-"""`burnish plan`: every stage, cached or to run, and why."""
+"""`burnish plan`: every stage, cached or to run, and why; and for every merge, whether it is a good idea."""
 
 import argparse
 import json
 import sys
 
+from pipelines.cli.merge_advice import Advised, in_a_line, known, told
 from pipelines.cli.prepared import Prepared, add_recipe_arguments, prepare
 from pipelines.engine.plan import Step
 
@@ -18,6 +19,7 @@ def main(args: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(as_json(prepared), indent=1, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(as_text(prepared.steps))
+        sys.stdout.write("".join(f"{in_a_line(one, args.recipe)}\n" for one in _advice(prepared)))
         sys.stderr.write("".join(f"{problem}\n" for problem in prepared.problems))
     return 2 if prepared.problems else 0
 
@@ -28,8 +30,13 @@ def as_json(prepared: Prepared) -> dict[str, object]:
         "recipe": prepared.recipe.name,
         "home": str(prepared.store.home),
         "steps": [_step(step) for step in prepared.steps],
+        "advice": [told(one) for one in _advice(prepared)],
         "problems": [str(problem) for problem in prepared.problems],
     }
+
+
+def _advice(prepared: Prepared) -> list[Advised]:
+    return known(prepared.recipe, prepared.steps, prepared.store)
 
 
 def _step(step: Step) -> dict[str, object]:

@@ -1,29 +1,56 @@
-"""Where something is, what it was made with and from, what came out, and what has changed since."""
+"""Where something is, what it was made with and from, what came out, and what has changed since.
+
+`burnish show merge-advice RECIPE` says whether models should be merged, and measures them for it.
+"""
 
 import argparse
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pipelines.cli.arguments import add_recipe, answer
 from pipelines.cli.made import chosen_one, steps_of
+from pipelines.cli.merge_advice import measured, tell, told
 from pipelines.engine.plan import Step
 from pipelines.engine.store import Record, Store
+from pipelines.errors import wrong
+
+ADVICE = "merge-advice"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser)
     parser.add_argument("name", help="name of an entry, or id of a stage: tuned, evaluate.best@test, gate")
+    parser.add_argument(
+        "--measure-loss", action="store_true", help="with merge-advice: also the loss between the models, on dev rows"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
+    if str(args.recipe) == ADVICE:
+        return _advice(args)
+    if args.measure_loss:
+        raise wrong(
+            "--measure-loss", f"belongs to `burnish show {ADVICE} RECIPE`", "", f"Write {ADVICE} before the recipe"
+        )
     store, steps = steps_of(args)
-    told = _told(store, steps[chosen_one(args.name, list(steps))], steps)
+    known = _told(store, steps[chosen_one(args.name, list(steps))], steps)
     if args.json:
-        answer(told)
+        answer(known)
     else:
-        sys.stdout.write(as_text(told))
+        sys.stdout.write(as_text(known))
+    return 0
+
+
+def _advice(args: argparse.Namespace) -> int:
+    recipe = Path(args.name)
+    found = measured(recipe, args.set, args.measure_loss)
+    if args.json:
+        answer({"recipe": recipe.stem, "advice": [told(one) for one in found]})
+    else:
+        tell(found, recipe)
     return 0
 
 
