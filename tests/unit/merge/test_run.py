@@ -1,7 +1,6 @@
 """The merge stage on pico models: identities, invariances and what is carried along."""
 
 import json
-import threading
 from pathlib import Path
 
 import pytest
@@ -283,39 +282,3 @@ def test_blocks_of_an_adapter_do_not_depend_on_slices() -> None:
         pieces = [product.read(start, min(start + step, 577_000)) for start in range(0, 577_000, step)]
         assert torch.cat(pieces).equal(expected)
     assert product.square() == pytest.approx(float(expected.square().sum()), rel=1e-4)
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="private memory is read from /proc")
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method["kind"])
-def test_memory_does_not_grow_with_the_model(tmp_path: Path, method: dict) -> None:
-    rows, columns = 1 << 13, 1 << 12
-    header = {"model.a.weight": {"dtype": "BF16", "shape": [rows, columns], "data_offsets": [0, 2 * rows * columns]}}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    for name in ("base", "one"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text('{"model_type": "llama"}')
-        with (tmp_path / name / "model.safetensors").open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            file.truncate(8 + len(text) + 2 * rows * columns)
-    peak, done = private_memory(), threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.005):
-            peak = max(peak, private_memory())
-
-    before = peak
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        merged(tmp_path / "out", tmp_path / "base", {tmp_path / "one": 1.0}, method=method, threads=2)
-    finally:
-        done.set()
-        watcher.join()
-    assert peak - before < rows * columns // 2
-
-
-def private_memory() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
