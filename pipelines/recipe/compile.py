@@ -14,11 +14,13 @@ from pipelines.prepare.config import STAGE as PREPARE
 from pipelines.recipe.kept import kept_problems
 from pipelines.recipe.measure import Scores, candidate_of, evaluations, selections, to_measure, verdict
 from pipelines.recipe.mistakes import at, in_order
-from pipelines.recipe.names import Names, kind_of, name_of
+from pipelines.recipe.names import Names, kind_of, name_of, word
 from pipelines.recipe.recipe import Recipe
+from pipelines.recipe.search import searches
 from pipelines.replay.config import STAGE as REPLAY
 from pipelines.report.config import STAGE as REPORT
 from pipelines.report.config import ReportConfig
+from pipelines.search.config import MergeEntry
 from pipelines.train.config import STAGE as TRAIN
 
 _STAGES: dict[str, Stage] = {
@@ -58,7 +60,7 @@ def link(recipe: Recipe) -> Linked:
     judged = None
     if recipe.evaluate or not recipe.states(("evaluate",)):
         measured, scores = evaluations(recipe, names, to_measure(recipe, names))
-        nodes += [*measured, *selections(recipe, names, scores)]
+        nodes += [*measured, *selections(recipe, names, scores), *searches(recipe, names, measured, scores)]
         judged = verdict(recipe, names, scores)
     if judged:
         nodes.append(judged)
@@ -72,7 +74,7 @@ def link(recipe: Recipe) -> Linked:
 
 
 def _entries(recipe: Recipe, names: Names) -> list[Node]:
-    """Nodes of the entries that are stages as they stand."""
+    """Nodes of the entries that are stages as they stand: all but selections and searches, which need scores."""
     nodes = []
     for entry in recipe.entries.values():
         if entry.config is None:
@@ -82,7 +84,12 @@ def _entries(recipe: Recipe, names: Names) -> list[Node]:
         config = names.resolved(entry.config, entry.path)
         if isinstance(config, MergeConfig):
             _check_ancestor(recipe, names, entry.path, entry.config, config)
+            _check_kinds(recipe, names, entry.path, entry.config)
             names.problems += kept_problems(recipe, names, entry.path, entry.config)
+        if isinstance(config, MergeEntry):
+            if config.search:
+                continue
+            config = config.plain()
         nodes.append(Node(entry.id, _STAGES[entry.section], config))
     return nodes
 
@@ -100,6 +107,18 @@ def _check_ancestor(recipe: Recipe, names: Names, path: Any, written: MergeConfi
             names.problems.append(
                 at(recipe.origin(where), where, what, "", f"Set base: {name_of(start)} in this merge")
             )
+
+
+def _check_kinds(recipe: Recipe, names: Names, path: Any, written: MergeConfig) -> None:
+    """Some methods merge adapters alone, or models alone."""
+    method = written.method
+    for place, member in enumerate(written.models):
+        entry = names.entry(member.use)
+        if entry is None or kind_of(entry) not in ("model", "adapter") or kind_of(entry) in method.takes:
+            continue
+        where = (*path, "models", place, "use")
+        what = f"{method.kind} merges {method.takes[0]}s, but '{member.use}' makes {word(kind_of(entry))}"
+        names.problems.append(at(recipe.origin(where), where, what, "", "Use task_arithmetic, which merges both"))
 
 
 def _rooted(nodes: list[Node]) -> list[Node]:

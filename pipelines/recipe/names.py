@@ -53,8 +53,8 @@ class Names:
             self.baked[entry.name] = entry
             return type(ref)(f"merge.{entry.name}{_BAKED}")
         if kind and kind not in ref.wants:
-            wanted = " or ".join(_word(want) for want in reversed(ref.wants))
-            what = f"wants {wanted}, but '{ref}' makes {_word(kind)}"
+            wanted = " or ".join(word(want) for want in reversed(ref.wants))
+            what = f"wants {wanted}, but '{ref}' makes {word(kind)}"
             self.problems.append(at(self.recipe.origin(path), path, what))
             return ref
         return type(ref)(entry.id)
@@ -127,5 +127,6 @@ def name_of(identity: str) -> str:
     return identity.partition(".")[2].removesuffix(_BAKED) or identity
 
 
-def _word(kind: str) -> str:
+def word(kind: str) -> str:
+    """A kind of artifact in a sentence."""
     return _WORDS.get(kind, f"a {kind}" if kind != "scores" else kind)

@@ -78,6 +78,21 @@ def test_adapter_on_an_adapter_is_baked_onto_the_baked_one(tmp_path: Path) -> No
     assert graph.nodes["export.ship"].inputs == ("merge.b+base", "base")
 
 
+def test_merged_adapter_is_merged_again_and_baked_onto_its_base(tmp_path: Path) -> None:
+    lora = "on: chats, method: {kind: lora}, learning_rate: 1"
+    text = f"{HEAD}{DATA}train:\n  a: {{{lora}}}\n  b: {{{lora}}}\nmerge:\n"
+    text += "  both: {models: [{use: a}, {use: b}], method: {kind: svd}, output: adapter}\n"
+    text += "  again: {models: [{use: both}, {use: a}], method: {kind: cat}, output: adapter}\n"
+    text += "export:\n  ship: {model: again}\n"
+    _, graph = compiled(tmp_path, text)
+    assert [graph.nodes[f"merge.{name}"].kind for name in ("both", "again", "again+base")] == [
+        "adapter", "adapter", "model",
+    ]  # fmt: skip
+    assert graph.nodes["merge.again"].inputs == ("base", "merge.both", "train.a")
+    assert graph.nodes["merge.again+base"].inputs == ("base", "merge.again")
+    assert graph.nodes["export.ship"].inputs == ("merge.again+base", "base")
+
+
 def test_inline_sources_become_nodes_shared_by_content(tmp_path: Path) -> None:
     text = (
         "burnish: 1\nmerge:\n  soup:\n    base: {path: base}\n    models: [{use: {path: base}}, {use: {path: evals}}]\n"

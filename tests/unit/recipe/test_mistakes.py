@@ -251,6 +251,14 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
             "Set base: base in this merge"
         ],
     ),
+    "model among adapters": (
+        "[{use: tuned}], method: {kind: interpolate, alpha: 0.7}",
+        "[{use: tuned}, {use: whole}], method: {kind: cat}",
+        [
+            "recipe.yaml:13: merge.kept.models.1.use: cat merges adapters, but 'whole' makes a model. "
+            "Use task_arithmetic, which merges both"
+        ],
+    ),
     "unknown candidate": (
         "  models: [whole]",
         "  candidate: kep",
