@@ -4,7 +4,7 @@ A geometric method merges one tensor into a linear combination of its inputs, wh
 products alone. So it reads the tensor twice, once for the products and once for the combination, and holds none of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,24 +15,20 @@ from pipelines.merge.reads import Read, spans
 
 BLOCK = 1 << 14
 """Elements summed at once. A constant, and fewer than torch splits over threads, so that no sum depends on either."""
+READ = 4 * BLOCK
+"""Elements read at once."""
 
 
-def gram(rows: Callable[[int, int], torch.Tensor], count: int, size: int) -> torch.Tensor:
-    """Inner products of `count` vectors of `size` elements: fp64 [count, count].
-
-    `rows` gives a slice of all vectors, [count, stop - start]. Equal vectors have equal products, bit for bit.
-    """
-    total = torch.zeros((count, count), dtype=torch.float64)
-    for start, stop in spans(size, BLOCK):
-        block = rows(start, stop).double()
-        for index in range(count):
-            total[index, : index + 1] += (block[: index + 1] * block[index]).sum(1)
+def gram(reads: Sequence[Read], size: int) -> torch.Tensor:
+    """Inner products of vectors of `size` elements: fp64 [n, n]. Equal vectors have equal products, bit for bit."""
+    total = torch.zeros((len(reads), len(reads)), dtype=torch.float64)
+    for start, stop in spans(size, READ):
+        rows = torch.stack([read(start, stop) for read in reads])
+        for first, last in spans(stop - start, BLOCK):
+            block = rows[:, first:last].double()
+            for index, row in enumerate(block):
+                total[index, : index + 1] += (block[: index + 1] * row).sum(1)
     return total.tril() + total.tril(-1).T
-
-
-def stacked(reads: Sequence[Read]) -> Callable[[int, int], torch.Tensor]:
-    """The rows for `gram`."""
-    return lambda start, stop: torch.stack([read(start, stop) for read in reads])
 
 
 def combined(reads: Sequence[Read], coefficients: Sequence[float], chosen: Kernels) -> Read:

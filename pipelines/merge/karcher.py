@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import torch
 
-from pipelines.merge.gram import combined, gram, stacked
+from pipelines.merge.gram import combined, gram
 from pipelines.merge.kinds import Karcher
 from pipelines.merge.linear import mean_read
 from pipelines.merge.reads import Read, TensorInputs, inputs_of, whole
@@ -44,7 +44,7 @@ def karcher_read(x: TensorInputs, weights: Sequence[float], method: Karcher) -> 
     reads = [read for read, _ in parts]
     shares = torch.tensor([weight for _, weight in parts], dtype=torch.float64)
     shares /= shares.sum()
-    products = gram(stacked(reads), len(reads), x.elements)
+    products = gram(reads, x.elements)
     return combined(reads, _coefficients(products, shares, method).tolist(), x.kernels)
 
 

@@ -17,6 +17,7 @@ Divergences:
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
@@ -35,7 +36,7 @@ def model_stock(base: torch.Tensor, tuned: Sequence[torch.Tensor]) -> torch.Tens
 def model_stock_read(x: TensorInputs, weights: Sequence[float], method: ModelStock) -> Read:
     """The point between the base and the mean. Reads every task vector at once."""
     count = len(x.values)
-    share = ratio(gram(x.deltas, count, x.elements))
+    share = ratio(gram([partial(x.delta, index) for index in range(count)], x.elements))
     return mean_read([x.base, *x.values], [1 - share, *[share / count] * count], x.kernels)
 
 

@@ -13,10 +13,11 @@ the length of its result is not between theirs. It takes t = 0.5 where the weigh
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
-from pipelines.merge.gram import BLOCK, gram
+from pipelines.merge.gram import READ, gram
 from pipelines.merge.kinds import Nuslerp
 from pipelines.merge.linear import mean_read
 from pipelines.merge.reads import Read, TensorInputs, inputs_of, spans, whole
@@ -38,7 +39,7 @@ def nuslerp_read(x: TensorInputs, weights: Sequence[float], method: Nuslerp) -> 
     t = weights[1] / sum(weights)
     if method.scope == "row" and len(x.shape) > 1:
         return _rows_read(x, *_coefficients(*_row_products(x), t))
-    products = gram(x.deltas, 2, x.elements)
+    products = gram([partial(x.delta, 0), partial(x.delta, 1)], x.elements)
     shares = _coefficients(products[0, 0], products[0, 1], products[1, 1], t)
     return mean_read([x.base, *x.values], [share.item() for share in shares], x.kernels)
 
@@ -57,10 +58,9 @@ def _coefficients(
 def _row_products(x: TensorInputs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The inner products <0,0>, <0,1> and <1,1> of each row of the task vectors: fp64 [rows] each."""
     columns = x.shape[-1]
-    step = max(1, BLOCK // max(columns, 1)) * columns
     found = []
-    for start, stop in spans(x.elements, max(step, 1)):
-        first, second = x.deltas(start, stop).view(2, -1, columns).double()
+    for start, stop in spans(x.elements, max(READ // max(columns, 1), 1) * max(columns, 1)):
+        first, second = (x.delta(index, start, stop).view(-1, columns).double() for index in range(2))
         found.append(torch.stack([(first * first).sum(1), (first * second).sum(1), (second * second).sum(1)]))
     one, two, three = torch.cat(found, 1) if found else torch.empty(3, 0, dtype=torch.float64)
     return one, two, three

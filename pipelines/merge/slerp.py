@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import torch
 
-from pipelines.merge.gram import combined, gram, stacked
+from pipelines.merge.gram import combined, gram
 from pipelines.merge.kinds import Slerp
 from pipelines.merge.reads import Read, TensorInputs, inputs_of, whole
 
@@ -34,7 +34,7 @@ def slerp_read(x: TensorInputs, weights: Sequence[float], method: Slerp) -> Read
     ends = (x.base, *x.values)[-2:]
     if method.t in (0, 1):
         return ends[int(method.t)]
-    products = gram(stacked(ends), 2, x.elements)
+    products = gram(ends, x.elements)
     straight, first, second = arc(products[0, 0], products[0, 1], products[1, 1], method.t)
     shares = [1 - method.t, method.t] if straight else [first.item(), second.item()]
     return combined(ends, shares, x.kernels)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 
+from pipelines.merge.gram import READ
 from pipelines.merge.linear import mean_read
 from pipelines.merge.reads import Read, TensorInputs, spans
 
@@ -65,9 +66,9 @@ def task_sum(x: TensorInputs, weights: Sequence[float], index: int) -> torch.Ten
     """sum_i w_i tau_i of one matrix of the stack: fp32 [rows, columns]."""
     first, size = index * _size(x), _size(x)
     total = torch.zeros(size)
-    for start, stop in spans(size):
-        for delta, weight in zip(x.deltas(first + start, first + stop), weights, strict=True):
-            total[start:stop] += delta * weight
+    for start, stop in spans(size, READ):
+        for model, weight in enumerate(weights):
+            total[start:stop] += x.delta(model, first + start, first + stop) * weight
     return total.view(x.shape[-2:])
 
 
@@ -75,7 +76,7 @@ def matrix_of(x: TensorInputs, read: Read, index: int) -> torch.Tensor:
     """One matrix of the stack from what reads all of it: fresh fp32 [rows, columns]."""
     first, size = index * _size(x), _size(x)
     values = torch.empty(size)
-    for start, stop in spans(size):
+    for start, stop in spans(size, READ):
         values[start:stop] = read(first + start, first + stop)
     return values.view(x.shape[-2:])
 
