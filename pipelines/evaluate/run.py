@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.engine.progress import progress
 from pipelines.engine.stage import Artifact, Inputs
-from pipelines.errors import wrong
+from pipelines.errors import Problem, UserError, wrong
 from pipelines.evaluate.builtin import builtin_yaml
 from pipelines.evaluate.config import Documents, Drift, EvaluateConfig, Task, Text
 from pipelines.evaluate.documents import read_documents
@@ -24,6 +24,10 @@ from pipelines.evaluate.tasks import Ready, load_task
 from pipelines.evaluate.texts import bits, keep, nlls, python_topics
 from pipelines.hf.models import load_model, load_tokenizer
 from pipelines.hf.rows import Row, read_rows
+
+
+class NotFinite(UserError):
+    """A score that is no finite number."""
 
 
 class Subject(NamedTuple):
@@ -73,7 +77,7 @@ def _check_finite(measured: dict[str, Measurement]) -> None:
         for metric, score in one.scores.items():
             if not math.isfinite(score.value):
                 fix = "Look for NaN in the model's weights, and at the loss it was trained with"
-                raise wrong(f"{name}/{metric}", "is no finite number", str(score.value), fix)
+                raise NotFinite(Problem(f"{name}/{metric}", "is no finite number", str(score.value), fix))
 
 
 def _tick(name: str) -> Callable[[int, int], None]:

@@ -250,7 +250,7 @@ class Knots(Kind):
     rank: int | None = Field(None, ge=1, description="Rank of the result; default: the sum of the ranks.")
 
 
-class Source(Config):
+class SliceSource(Config):
     """Layers of one model."""
 
     use: WeightsRef
@@ -261,7 +261,7 @@ class Source(Config):
 class Slice(Config):
     """Layers of the result, merged from as many layers of each source."""
 
-    sources: tuple[Source, ...] = Field(min_length=1)
+    sources: tuple[SliceSource, ...] = Field(min_length=1)
     parameters: dict[str, Any] = Field({}, description="Parameters of this slice.")
 
     @model_validator(mode="after")

@@ -29,9 +29,11 @@ class Explained(NamedTuple):
 
 def explain(recipe: Recipe, dotted: str) -> list[Explained]:
     """The value at a dotted path, or every value below it. Raises UserError where there is none."""
-    path = tuple(dotted.strip(".").split(".")) if dotted.strip(".") else ()
+    wanted = dotted.strip(".")
+    path = tuple(wanted.split(".")) if wanted else ()
     every = list(_values(recipe))
-    found = [one for place, one in every if _names(place)[: len(path)] == path]
+    # Compared as text: a key may have dots in it.
+    found = [one for _, one in every if not wanted or one.path == wanted or one.path.startswith(f"{wanted}.")]
     if not found:
         raise _unknown(recipe, path, [_names(place) for place, _ in every])
     return found

@@ -10,7 +10,7 @@ from pipelines.recipe.sections import Sections
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _MODEL, _DATASET, _SOURCE = "BaseConfig", "PrepareConfig", "Source"
-_MARK = "sources"
+_MARK = "x-sources"
 
 
 def recipe_schema() -> dict[str, Any]:

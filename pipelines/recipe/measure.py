@@ -6,13 +6,15 @@ from typing import NamedTuple
 from pipelines.engine.graph import Node
 from pipelines.engine.stage import ModelRef, ScoresRef, refs
 from pipelines.evaluate.config import STAGE as EVALUATE
-from pipelines.evaluate.config import EvaluateConfig, Suite, score_groups
+from pipelines.evaluate.config import EvaluateConfig, score_groups
 from pipelines.gate.config import STAGE as GATE
 from pipelines.gate.config import GateConfig
-from pipelines.recipe.mistakes import at, closest
+from pipelines.recipe.mistakes import at
 from pipelines.recipe.names import Names
 from pipelines.recipe.recipe import Recipe
 from pipelines.recipe.shape import Path
+from pipelines.recipe.suites import check_known, check_not_gated, suite_of
+from pipelines.search.config import MergeEntry
 from pipelines.select.config import STAGE as SELECT
 from pipelines.select.config import Candidate, SelectConfig, SelectEntry
 
@@ -49,7 +51,7 @@ def _last_models(recipe: Recipe) -> list[Asked]:
 
 
 def to_measure(recipe: Recipe, names: Names) -> dict[str, list[Asked]]:
-    """The models of each suite: for one that is selected on what it picks from, else base, candidate and `models`.
+    """The models of each suite: base, candidate and `models`; for one that is selected on, what it picks from.
 
     What was picked has its scores already: those of the model that it is.
     """
@@ -79,11 +81,15 @@ def _once(asked: Iterable[Asked]) -> list[Asked]:
 
 
 def _by_suite(recipe: Recipe) -> dict[str, list[Asked]]:
+    """The models that are picked from on each suite; a search measures its candidates itself."""
     found: dict[str, list[Asked]] = {}
     for name, config in recipe.configs("select").items():
         if isinstance(config, SelectEntry):
             asked = [Asked(str(ref), ("select", name, "from", place)) for place, ref in enumerate(config.from_)]
             found.setdefault(config.suite, []).extend(asked)
+    for config in recipe.configs("merge").values():
+        if isinstance(config, MergeEntry) and config.search:
+            found.setdefault(config.search.suite, [])
     return found
 
 
@@ -124,15 +130,12 @@ def evaluations(recipe: Recipe, names: Names, asked: dict[str, list[Asked]]) -> 
 
 def selections(recipe: Recipe, names: Names, scores: Scores) -> list[Node]:
     """A node for every selection whose suite is there."""
-    gated = {gate.suite for _, gate in recipe.gates}
     nodes = []
     for name, entry in recipe.configs("select").items():
         if not isinstance(entry, SelectEntry):
             continue
         path: Path = ("select", name)
-        if entry.suite in gated:
-            what = f"'{entry.suite}' is gated too: selecting on the suite that is gated is selection bias"
-            names.problems.append(at(recipe.origin((*path, "suite")), (*path, "suite"), what, "", "Use two suites"))
+        check_not_gated(recipe, names, entry.suite, path, "selecting")
         if _check_rule(recipe, names, entry, path) and names.needs_base(path):
             nodes.append(Node(f"select.{name}", SELECT, _selection(entry, names, scores[entry.suite], path)))
     return nodes
@@ -156,31 +159,16 @@ def _check_rule(recipe: Recipe, names: Names, entry: SelectEntry, path: Path) ->
     """Whether the suite of a selection is there; its score and groups are checked too."""
     if (entry.maximize is None) == (entry.minimize is None):
         names.problems.append(at(recipe.origin(path), path, "name exactly one of maximize and minimize"))
-    suite = _suite(recipe, names, entry.suite, (*path, "suite"))
+    suite = suite_of(recipe, names, entry.suite, (*path, "suite"))
     if suite is None:
         return False
     for key, score in (("maximize", entry.maximize), ("minimize", entry.minimize)):
         if score is not None:
-            _check_known(recipe, names, (*path, key), score, score_groups(suite), f"score of suite '{entry.suite}'")
+            check_known(recipe, names, (*path, key), score, score_groups(suite), f"score of suite '{entry.suite}'")
     for group in entry.subject_to:
         groups = score_groups(suite).values()
-        _check_known(recipe, names, (*path, "subject_to", group), group, groups, f"group of suite '{entry.suite}'")
+        check_known(recipe, names, (*path, "subject_to", group), group, groups, f"group of suite '{entry.suite}'")
     return True
-
-
-def _suite(recipe: Recipe, names: Names, name: str, path: Path) -> Suite | None:
-    suites = recipe.evaluate.suites if recipe.evaluate else {}
-    if name not in suites:
-        fix = closest(name, suites) or (f"There are {', '.join(suites)}" if suites else "Add evaluate: {suites: …}")
-        names.problems.append(at(recipe.origin(path), path, "no suite has this name", f"'{name}'", fix))
-    return suites.get(name)
-
-
-def _check_known(recipe: Recipe, names: Names, path: Path, word: str, known: Iterable[str], what: str) -> None:
-    words = sorted(set(known))
-    if word not in words:
-        fix = closest(word, words) or f"There are {', '.join(words)}"
-        names.problems.append(at(recipe.origin(path), path, f"is no {what}", f"'{word}'", fix))
 
 
 def verdict(recipe: Recipe, names: Names, scores: Scores) -> Node | None:
@@ -206,12 +194,12 @@ def verdict(recipe: Recipe, names: Names, scores: Scores) -> Node | None:
 def _check_gate(recipe: Recipe, names: Names, number: int) -> bool:
     place, gate = recipe.gates[number]
     path: Path = ("gates", place)
-    suite = _suite(recipe, names, gate.suite, (*path, "suite"))
+    suite = suite_of(recipe, names, gate.suite, (*path, "suite"))
     if suite is None:
         return False
     groups = score_groups(suite)
     if gate.metric is not None:
-        _check_known(recipe, names, (*path, "metric"), gate.metric, groups, f"score of suite '{gate.suite}'")
+        check_known(recipe, names, (*path, "metric"), gate.metric, groups, f"score of suite '{gate.suite}'")
     if gate.group is not None:
-        _check_known(recipe, names, (*path, "group"), gate.group, groups.values(), f"group of suite '{gate.suite}'")
+        check_known(recipe, names, (*path, "group"), gate.group, groups.values(), f"group of suite '{gate.suite}'")
     return True

@@ -86,9 +86,18 @@ def _assigned(item: Item, parts: list[str], value: Item, origin: Origin) -> Item
         changed[int(head)] = _assigned(old, rest, value, origin) if rest else merge(old, value)
         return Item(changed, item.origin)
     known = item.value if isinstance(item.value, dict) else {}
+    head, rest = _key(known, parts)
     if rest and head in known:
         return Item(known | {head: _assigned(known[head], rest, value, origin)}, item.origin)
     return Item(merge(Item(known, origin), Item({head: _nested(rest, value, origin)}, origin)).value, item.origin)
+
+
+def _key(known: dict[str, Item], parts: list[str]) -> tuple[str, list[str]]:
+    """The first key of a path and what follows it: a key that is there may have dots in it."""
+    for end in range(len(parts), 1, -1):
+        if (key := ".".join(parts[:end])) in known:
+            return key, parts[end:]
+    return parts[0], parts[1:]
 
 
 def _nested(parts: list[str], value: Item, origin: Origin) -> Item:

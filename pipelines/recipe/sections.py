@@ -9,10 +9,10 @@ from pipelines.engine.stage import Config, ModelRef
 from pipelines.evaluate.config import EvaluateConfig, Suite
 from pipelines.export.config import ExportConfig
 from pipelines.gate.config import Gate
-from pipelines.merge.config import MergeConfig
 from pipelines.prepare.config import PrepareConfig
 from pipelines.replay.config import ReplayConfig
 from pipelines.report.config import ReportEntry
+from pipelines.search.config import MergeEntry
 from pipelines.select.config import SelectEntry
 from pipelines.train.config import TrainConfig
 
@@ -20,7 +20,7 @@ ENTRIES: dict[str, type[Config]] = {
     "data": PrepareConfig,
     "replay": ReplayConfig,
     "train": TrainConfig,
-    "merge": MergeConfig,
+    "merge": MergeEntry,
     "select": SelectEntry,
     "export": ExportConfig,
 }
@@ -66,7 +66,7 @@ class Sections(Head):
     data: dict[str, PrepareConfig] = Field({}, description="Datasets, by name.")
     replay: dict[str, ReplayConfig] = Field({}, description="Replay buffers, by name.")
     train: dict[str, TrainConfig] = Field({}, description="Training runs, by name; each makes an adapter or a model.")
-    merge: dict[str, MergeConfig] = Field({}, description="Merges, by name; each makes a model.")
+    merge: dict[str, MergeEntry] = Field({}, description="Merges, by name; each makes a model.")
     select: dict[str, SelectEntry] = Field({}, description="Choices among models, by name; each makes a model.")
     evaluate: EvaluateSection | None = Field(None, description="What models are measured on.")
     gates: tuple[Gate, ...] = Field((), description="What must hold for the candidate against the base.")

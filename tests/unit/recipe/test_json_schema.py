@@ -24,7 +24,7 @@ def test_schema_references_all_resolve() -> None:
     def walk(value: object) -> None:
         if isinstance(value, dict):
             found.extend(item for key, item in value.items() if key == "$ref")
-            assert "sources" not in value
+            assert "x-sources" not in value
         for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
             walk(item)
 
