@@ -47,18 +47,20 @@ def config(kind, **changes):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lora", "full"])
 def test_two_processes_give_the_weights_of_one(kind, arguments, tmp_path):
-    one = train([sys.executable], arguments, tmp_path / "one", config(kind))
-    two = train(accelerate_command(Launch(), 2), arguments, tmp_path / "two", config(kind, micro_batch_size=1))
+    wanted = config(kind, checkpoints={"every": 2, "last": 2})
+    one = train([sys.executable], arguments, tmp_path / "one", wanted)
+    two = train(accelerate_command(Launch(), 2), arguments, tmp_path / "two", wanted | {"micro_batch_size": 1})
     assert (one["world"], two["world"]) == ("1", "2")
     assert one["steps"] == two["steps"]
     for mine, other in zip(one["curve"], two["curve"], strict=True):
         assert mine == pytest.approx(other, rel=1e-5)
-    (file,) = (tmp_path / "one").glob("*.safetensors")
-    alone, together = load_file(file), load_file(tmp_path / "two" / file.name)
-    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(
-        path.name for path in (tmp_path / "one").iterdir()
-    )
-    assert max((alone[name] - together[name]).abs().max().item() for name in alone) < 1e-5
+    made = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*"))
+    assert made == sorted(path.relative_to(tmp_path / "two") for path in (tmp_path / "two").rglob("*"))
+    weights = [path for path in made if path.suffix == ".safetensors"]
+    assert len(weights) == 2
+    for path in weights:
+        alone, together = load_file(tmp_path / "one" / path), load_file(tmp_path / "two" / path)
+        assert max((alone[name] - together[name]).abs().max().item() for name in alone) < 1e-5
 
 
 @pytest.mark.slow
