@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 BLOCK, LANES = 2048, 32
 MAGNITUDE, EXPONENT = np.int32(LARGEST), np.uint32(0x7F800000)
-ZERO, ONE, LEAST = np.float32(0), np.float32(1), np.float32(TINY)
+ZERO, ONE, LEAST, INFINITE = np.float32(0), np.float32(1), np.float32(TINY), np.float32(np.inf)
 
 
 def _compiled(function: F) -> F:
@@ -137,7 +137,7 @@ def _elect(
 def _keep_between(delta: Floats, low: np.float32, high: np.float32) -> None:
     for j in range(delta.shape[0]):
         size = abs(delta[j])
-        delta[j] = ZERO if (size < low) | (size > high) else delta[j]
+        delta[j] = ZERO if (size < low) | ((size > high) & (size < INFINITE)) else delta[j]
 
 
 @_compiled

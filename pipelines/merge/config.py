@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.engine.stage import RUNTIME, Config, ModelRef, Stage, WeightsRef
+from pipelines.engine.stage import RUNTIME, Config, DatasetRef, ModelRef, Stage, WeightsRef
 from pipelines.merge.kinds import Kind, Mergekit, Method, Number, Post
 from pipelines.merge.mergekit_methods import METHODS, check_parameters
 from pipelines.merge.mergekit_rules import check_mergekit
@@ -22,6 +22,14 @@ class Member(Config):
     parameters: dict[str, Any] = Field({}, description="Its own parameters in a method of kind mergekit.")
 
 
+class Quantised(Config):
+    """How the base was held while an adapter was trained (qlora), and rows to compare what is baked on."""
+
+    rows: DatasetRef = Field(description="Dataset of which held-out rows are compared.")
+    double_quant: bool = Field(True, description="Quantisation constants were quantised too.")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="Type of the maths while training.")
+
+
 class MergeConfig(Config):
     """One merge; makes a model, or an adapter where `output` says so."""
 
@@ -33,7 +41,18 @@ class MergeConfig(Config):
         "model", description="Baked weights, or an adapter (cat, svd and knots of adapters)."
     )
     dtype: Literal["keep", "float32", "bfloat16", "float16"] = Field("keep", description="Type of the saved weights.")
+    quantised: Quantised | None = Field(
+        None, description="The 4-bit base that the one adapter was trained on; filled in where this recipe trains it."
+    )
+    shard_size: str | None = Field(
+        None,
+        pattern=r"^\d+(\.\d+)?(MB|GB)$",
+        description="Largest weight file, such as 5GB; default: the base's files.",
+    )
     engine: Literal["burnish", "mergekit"] = "burnish"
+    device: Annotated[str, RUNTIME] = Field(
+        "cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="Where the elements are computed; the bytes are the same."
+    )
     threads: Annotated[int | None, RUNTIME] = Field(
         None, ge=1, description="Pieces merged at once; default: the cores."
     )
@@ -50,6 +69,8 @@ class MergeConfig(Config):
             raise ValueError(f"{method.kind} makes no adapter; {', '.join(ADAPTER_METHODS)} do")
         if self.post and method.kind in ADAPTER_METHODS:
             raise ValueError(f"post is not for {method.kind}; task_arithmetic makes a model of the same sum")
+        if self.quantised and (count > 1 or method.kind != "linear" or self.engine != "burnish"):
+            raise ValueError("quantised is for a single adapter baked by linear, not by mergekit")
         _check_weights(method, [numbers(member.weight) for member in self.models])
         return self
 
@@ -86,4 +107,11 @@ def _check_weights(method: Kind, weights: list[list[float]]) -> None:
         )
 
 
-STAGE = Stage("merge", 2, MergeConfig, run="pipelines.merge.run:run", makes=lambda config: config.output)
+def shard_bytes(size: str | None) -> int | None:
+    """The number of bytes that `5GB` or `500MB` means."""
+    return int(float(size[:-2]) * {"MB": 10**6, "GB": 10**9}[size[-2:]]) if size else None
+
+
+STAGE = Stage(
+    "merge", 2, MergeConfig, run="pipelines.merge.run:run", makes=lambda config: config.output, resumable=True
+)

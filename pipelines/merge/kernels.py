@@ -51,7 +51,10 @@ class Kernels(Protocol):
         """
 
     def keep_between(self, deltas: torch.Tensor, low: Sequence[float], high: Sequence[float]) -> torch.Tensor:
-        """Set to 0, in place, what is smaller in magnitude than its model's `low` or larger than its `high`."""
+        """Set to 0, in place, what is smaller in magnitude than its model's `low` or larger than its `high`.
+
+        What is not finite stays: it is no outlier but a broken model, and must be seen.
+        """
 
     def drop(self, delta: torch.Tensor, words: npt.NDArray[np.uint16], level: int, scale: float) -> torch.Tensor:
         """Set to 0, in place, where the number in `words` is not below `level`; scale the others."""
@@ -126,7 +129,8 @@ class Reference:
                 # hardshrink keeps what is larger than its bound, and the least itself must stay.
                 delta.copy_(hardshrink(delta, float(np.nextafter(np.float32(least), np.float32(0)))))
             if most < math.inf:
-                delta.masked_fill_(delta.abs() > most, 0.0)
+                size = delta.abs()
+                delta.masked_fill_((size > most) & (size < math.inf), 0.0)
         return deltas
 
     def drop(self, delta: torch.Tensor, words: npt.NDArray[np.uint16], level: int, scale: float) -> torch.Tensor:

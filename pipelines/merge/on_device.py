@@ -10,7 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipelines.merge.kernels import Reference
+from pipelines.errors import wrong
+from pipelines.merge.kernels import Kernels, Reference
+
+
+def on_device(device: str) -> Kernels:
+    """The kernels of a device. UserError where the machine has none of that name."""
+    wanted = torch.device(device)
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        got = f"{device}, and there are {torch.cuda.device_count()} CUDA devices"
+        raise wrong("device", "is not on this machine", got, "Set device: cpu")
+    return OnDevice(device)
 
 
 class OnDevice(Reference):

@@ -3,19 +3,24 @@
 import importlib
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipelines.engine.stage import Inputs
 from pipelines.merge.carry import carry
 from pipelines.merge.checkpoint_average import taken
-from pipelines.merge.config import ADAPTER_METHODS, MergeConfig
+from pipelines.merge.config import ADAPTER_METHODS, MergeConfig, shard_bytes
+from pipelines.merge.descent import distant
+from pipelines.merge.journal import prepare
+from pipelines.merge.kinds import Kind
 from pipelines.merge.plan import Plan, plan
 from pipelines.merge.summary import changed_tensors, delta_norm_ratios
 
 _BURNISH = "pipelines.merge.stream:merge"
 _MERGEKIT = "pipelines.merge.mergekit_engine:merge"
 _ADAPTERS = "pipelines.merge.merge_adapters:merge_adapters"
+_QUANTISED = "pipelines.merge.quantised:bake_quantised"
 
 
 def run(config: MergeConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
@@ -31,8 +36,11 @@ def run(config: MergeConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
         order.sort(key=lambda index: (listed[index][0].key, str(listed[index][1])))
     members, weights = [listed[index][0] for index in order], [listed[index][1] for index in order]
     planned = plan(inputs[config.base], members, weights, config.dtype)
-    facts = _made(config, planned, out_dir)
-    ratios = dict(zip(order, delta_norm_ratios(planned), strict=True))
+    norms = delta_norm_ratios(planned)
+    notes = [*planned.notes, *distant(planned.base_name, members, norms)]
+    prepare(out_dir)
+    facts = _made(config, inputs, planned, out_dir)
+    ratios = dict(zip(order, norms, strict=True))
     return {
         "method": config.method.kind,
         "engine": config.engine,
@@ -42,24 +50,34 @@ def run(config: MergeConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
             {"name": artifact.name, "weight": weight, "delta_norm_ratio": ratios[index]}
             for index, (artifact, weight) in enumerate(listed)
         ],
-        "notes": list(planned.notes),
+        "notes": notes,
         "seconds": round(time.monotonic() - started, 3),
     }
 
 
-def _made(config: MergeConfig, planned: Plan, out_dir: Path) -> dict[str, Any]:
+def _made(config: MergeConfig, inputs: Inputs, planned: Plan, out_dir: Path) -> dict[str, Any]:
     """Fill the folder; what there is to say about it."""
     facts: dict[str, Any] = {}
+    write = partial(_write, config)
     if config.engine == "mergekit":
         return dict(_named(_MERGEKIT)(planned, config, out_dir))
     if config.method.kind in ADAPTER_METHODS:
-        facts = _named(_ADAPTERS)(planned, config, out_dir)
+        facts = _named(_ADAPTERS)(planned, config, out_dir, write)
+    elif config.quantised:
+        adapter, rows = inputs[config.models[0].use], inputs[config.quantised.rows]
+        facts = _named(_QUANTISED)(planned, config.quantised, adapter.path, rows, out_dir, write)
     else:
-        _named(_BURNISH)(planned, config.method, out_dir, config.threads, config.post)
+        write(planned, out_dir)
     if config.output == "adapter":
         return {**facts, "changed": facts["modules"]}
     carry(planned.base_folder, out_dir, config.dtype)
     return {**facts, "changed": changed_tensors(planned, out_dir)}
+
+
+def _write(config: MergeConfig, planned: Plan, out_dir: Path, method: Kind | None = None) -> None:
+    """Merge by the method of the config, or another, and write the weights."""
+    size = shard_bytes(config.shard_size)
+    _named(_BURNISH)(planned, method or config.method, out_dir, config.threads, config.post, size, config.device)
 
 
 def _named(name: str) -> Callable[..., Any]:

@@ -26,7 +26,7 @@ from pipelines.merge.journal import Journal
 from pipelines.merge.kernels import Kernels
 from pipelines.merge.kinds import Kind, Post
 from pipelines.merge.methods import merged_read, surveyed
-from pipelines.merge.on_device import OnDevice
+from pipelines.merge.on_device import on_device
 from pipelines.merge.plan import MERGED, Plan
 from pipelines.merge.post import posted
 from pipelines.merge.reads import CHUNK, Read, TensorInputs, spans
@@ -66,7 +66,7 @@ def merge(
     """
     names = sorted(plan.base.tensors, key=lambda name: (-plan.base.info(name).elements, name))
     total = sum(plan.base.info(name).elements for name in names)
-    chosen = fastest(total) if device == "cpu" else OnDevice(device)
+    chosen = fastest(total) if device == "cpu" else on_device(device)
     chunk = chunk or (CHUNK if device == "cpu" else PIECE)
     with ShardWriter(out_dir, plan.base, plan.dtypes, shard_bytes) as writer, _one_thread_each():
         bounds = surveyed(method, lambda: [inputs(plan, name, chosen) for name in names if _is_merged(plan, name)])

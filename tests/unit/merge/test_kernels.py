@@ -110,6 +110,8 @@ def test_nan_of_an_input_reaches_the_result() -> None:
     for kernels in (reference, compiled):
         base, deltas = some(64, 2)
         deltas[1, 30] = torch.nan
+        deltas[0, 31] = torch.inf
         assert kernels.add(base, deltas.clone(), [1, 1], 1.0)[30].isnan()
         assert kernels.elect(base, deltas.clone(), [1, 1], 1.0, True, False)[30].isnan()
-        assert kernels.keep_between(deltas.clone(), [0.1, 0.1], [np.inf, np.inf])[1, 30].isnan()
+        kept = kernels.keep_between(deltas.clone(), [0.1, 0.1], [0.2, np.inf])
+        assert kept[1, 30].isnan() and kept[0, 31].isinf()

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipelines.errors import UserError
-from pipelines.merge import adapter, stream
+from pipelines.merge import adapter, kernels, stream
 from pipelines.merge.config import MergeConfig
 from pipelines.merge.plan import plan
 from pipelines.merge.ties import ties
@@ -18,9 +18,21 @@ from tests.unit.merge.models import artifact, cast, edited, files, merged, same,
 
 METHODS = [
     {"kind": "linear"},
+    {"kind": "task_arithmetic", "lambda": [0.3, 1.1]},
     {"kind": "ties", "density": 0.3},
+    {"kind": "ties", "density": {"*.mlp.*": 0.5, "*": 0.2}, "scope": "row", "sign": "count"},
+    {"kind": "ties", "density": 0.3, "scope": "global"},
+    {"kind": "dare", "density": 0.4, "seed": 3},
     {"kind": "dare_ties", "density": 0.4, "seed": 3},
+    {"kind": "della", "density": 0.4, "epsilon": 0.2},
+    {"kind": "breadcrumbs", "density": 0.5, "gamma": 0.1},
+    {"kind": "model_stock"},
+    {"kind": "karcher"},
+    {"kind": "sce", "density": 0.3},
+    {"kind": "iso_c"},
+    {"kind": "tsv_m"},
 ]
+"""One of every streaming method, and of every way that it has."""
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
@@ -55,12 +67,20 @@ def test_interpolate_ends_are_the_base_and_the_model_bitwise(trio, tmp_path: Pat
     assert same(end, tuned)
 
 
+def weights_for(method: dict, weights: dict[Path, float]) -> dict[Path, float]:
+    """The weights, where the method takes any."""
+    return dict.fromkeys(weights, 1.0) if method["kind"] in ("model_stock", "sce") else weights
+
+
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method["kind"])
 def test_order_of_the_models_changes_no_byte(trio, tmp_path: Path, method: dict) -> None:
     base, one, two = trio
     three = pico.save_tuned(base, tmp_path / "three", seed=9)
-    forward, _ = merged(tmp_path / "a", base, {one: 0.5, two: 0.3, three: 0.7}, method=method)
-    backward, metrics = merged(tmp_path / "b", base, {three: 0.7, one: 0.5, two: 0.3}, method=method)
+    weights = weights_for(method, {one: 0.5, two: 0.3, three: 0.7})
+    forward, _ = merged(tmp_path / "a", base, weights, method=method)
+    backward, metrics = merged(
+        tmp_path / "b", base, {model: weights[model] for model in (three, one, two)}, method=method
+    )
     assert files(forward) == files(backward)
     assert [model["name"] for model in metrics["models"]] == ["three", "one", "two"]
 
@@ -70,15 +90,60 @@ def test_threads_chunks_and_shards_change_no_bit(trio, tmp_path: Path, method: d
     base, one, two = trio
     lora = request.getfixturevalue("lora")
     in_shards = sharded(base, tmp_path / "shards")
-    expected, _ = merged(tmp_path / "expected", base, {one: 0.5, two: 0.4, lora: 0.3}, method=method, threads=1)
-    config = MergeConfig.model_validate({"models": [{"use": "x"}], "method": method})
+    weights = weights_for(method, {lora: 0.3, one: 0.5, two: 0.4})
+    expected, _ = merged(tmp_path / "expected", base, weights, method=method, threads=1)
+    config = MergeConfig.model_validate({"models": [{"use": "x"}] * 3, "method": method})
     members = [artifact(lora, "adapter"), artifact(one), artifact(two)]
     for at, (folder, threads, chunk) in enumerate([(base, 3, 7), (base, 2, 1000), (in_shards, 2, 48)]):
         out = tmp_path / str(at)
         out.mkdir()
-        chosen = plan(artifact(folder), members, [0.3, 0.5, 0.4], "keep")
-        stream.merge(chosen, config.method, out, threads, chunk)
+        chosen = plan(artifact(folder), members, list(weights.values()), "keep")
+        stream.merge(chosen, config.method, out, threads, chunk=chunk, shard_bytes=300_000 if at else None)
         assert same(out, expected)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method["kind"])
+def test_compiled_kernels_change_no_bit(trio, tmp_path: Path, method: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, one, two = (cast(folder, tmp_path / folder.name, torch.bfloat16) for folder in trio)
+    weights = weights_for(method, {one: 0.5, two: 0.4})
+    expected, _ = merged(tmp_path / "expected", base, weights, method=method)
+    monkeypatch.setattr(stream, "COMPILED", 0)
+    assert stream.fastest(1) is not kernels.reference
+    out, _ = merged(tmp_path / "out", base, weights, method=method)
+    assert files(out) == files(expected)
+
+
+def test_chosen_shard_size_is_kept(trio, tmp_path: Path) -> None:
+    base, one, _ = trio
+    out, _ = merged(tmp_path / "out", base, {one: 1.0}, shard_size="0.1MB")
+    shards = sorted(out.glob("*.safetensors"))
+    assert len(shards) > 1 and same(out, one)
+    assert AutoModelForCausalLM.from_pretrained(out).dtype == torch.float32
+
+
+def test_model_that_does_not_descend_from_the_base_is_refused(trio, tmp_path: Path) -> None:
+    other = pico.save_model(tmp_path / "other", 77)
+    with pytest.raises(UserError, match=r"other: does not descend from .*: it differs from it by 1\.\d+ of its norm"):
+        merged(tmp_path / "out", trio[0], {trio[1]: 1.0, other: 1.0})
+
+
+def test_model_that_is_far_from_the_base_is_noted(trio, tmp_path: Path) -> None:
+    def moved(weights):
+        generator = torch.Generator().manual_seed(0)
+        return {
+            name: w + 0.5 * w.std() * torch.randn(w.shape, generator=generator) if w.dim() > 1 else w
+            for name, w in weights.items()
+        }
+
+    far = edited(trio[0], tmp_path / "far", moved)
+    _, metrics = merged(tmp_path / "out", trio[0], {far: 1.0})
+    assert any("far differs from" in note for note in metrics["notes"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_device_that_is_not_there_is_refused(trio, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"device: is not on this machine \(got cuda:1, and there are 0 CUDA devices"):
+        merged(tmp_path / "out", trio[0], {trio[1]: 1.0}, device="cuda:1")
 
 
 def test_sharded_base_keeps_its_shards(trio, tmp_path: Path) -> None:
@@ -157,13 +222,13 @@ def test_files_of_the_base_are_carried(trio, tmp_path: Path) -> None:
 def test_metrics_say_how_far_each_model_is(trio, tmp_path: Path) -> None:
     base, one, two = trio
     _, metrics = merged(tmp_path / "out", base, {one: 0.5, two: 2.0}, method={"kind": "ties"})
-    a, b = tensors(base), tensors(one)
+    a, b = ({n: t for n, t in tensors(folder).items() if t.dim() > 1} for folder in (base, one))
     ratio = (sum((b[n] - a[n]).square().sum() for n in a) / sum(a[n].square().sum() for n in a)).sqrt()
     assert metrics["method"] == "ties"
     assert metrics["models"][0]["name"] == "one"
     assert metrics["models"][0]["weight"] == 0.5
     assert metrics["models"][0]["delta_norm_ratio"] == pytest.approx(float(ratio), rel=1e-3)
-    assert metrics["notes"] == []
+    assert [note.split()[0] for note in metrics["notes"]] == ["one", "two"]
     json.dumps(metrics)
 
 
@@ -202,7 +267,9 @@ def test_nan_in_an_untouched_tensor_of_the_base_is_refused(trio, tmp_path: Path,
 
 
 def test_values_that_do_not_fit_are_refused(trio, tmp_path: Path) -> None:
-    big = edited(trio[1], tmp_path / "big", lambda weights: {n: t * 1e7 for n, t in weights.items()})
+    big = edited(
+        trio[1], tmp_path / "big", lambda weights: {n: t * (1e7 if t.dim() == 1 else 1) for n, t in weights.items()}
+    )
     with pytest.raises(UserError, match="do not fit F16"):
         merged(tmp_path / "out", trio[0], {big: 1.0}, dtype="float16")
 
@@ -254,7 +321,7 @@ def test_tied_head_stored_by_the_base_stays_the_embedding(trio, tmp_path: Path, 
         return weights | {"lm_head.weight": weights["model.embed_tokens.weight"].clone()}
 
     base = edited(trio[0], tmp_path / "base", with_head)
-    out, _ = merged(tmp_path / "out", base, {trio[1]: 1.0, trio[2]: 0.5}, method=method)
+    out, _ = merged(tmp_path / "out", base, weights_for(method, {trio[1]: 1.0, trio[2]: 0.5}), method=method)
     result = tensors(out)
     assert result["lm_head.weight"].equal(result["model.embed_tokens.weight"])
 
