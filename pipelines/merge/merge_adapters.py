@@ -1,7 +1,7 @@
 """Adapters merged into an adapter, which is written as it is or baked into the base."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from pipelines.engine.progress import progress
-from pipelines.merge import stream
 from pipelines.merge.adapter_methods import Module, adapters_of, merged_modules, touched
 from pipelines.merge.config import MergeConfig
 from pipelines.merge.kinds import Linear
@@ -18,8 +17,8 @@ from pipelines.merge.plan import Plan
 from pipelines.merge.write_adapter import named_base, write_adapter
 
 
-def merge_adapters(plan: Plan, config: MergeConfig, out_dir: Path) -> dict[str, Any]:
-    """Merge the members of `plan`, all adapters, and write an adapter or, baked by the engine, the weights of a model.
+def merge_adapters(plan: Plan, config: MergeConfig, out_dir: Path, bake: Callable[..., None]) -> dict[str, Any]:
+    """Merge the members of `plan`, all adapters, and write an adapter or, by `bake(plan, folder, method)`, a model.
 
     Returns the number of modules, the largest rank and, where a rank was cut, the share of the squared Frobenius norm
     of the task vector that the cut took away, in all and in the module where it took most.
@@ -32,8 +31,7 @@ def merge_adapters(plan: Plan, config: MergeConfig, out_dir: Path) -> dict[str, 
     facts = _write(plan, config, folder, "float32")
     merged = open_adapter("the merged adapter", "", folder, plan.base, frozenset())
     merged.weights.map()
-    baked = plan._replace(members=(merged,), weights=(1.0,))
-    stream.merge(baked, Linear(kind="linear"), out_dir, config.threads)
+    bake(plan._replace(members=(merged,), weights=(1.0,)), out_dir, Linear(kind="linear"))
     shutil.rmtree(folder)
     return facts
 

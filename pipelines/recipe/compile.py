@@ -85,6 +85,7 @@ def _entries(recipe: Recipe, names: Names) -> list[Node]:
         if isinstance(config, MergeConfig):
             _check_ancestor(recipe, names, entry.path, entry.config, config)
             _check_kinds(recipe, names, entry.path, entry.config)
+            config = _with_quantised(names, entry.config, config)
             names.problems += kept_problems(recipe, names, entry.path, entry.config)
         if isinstance(config, MergeEntry):
             if config.search:
@@ -119,6 +120,16 @@ def _check_kinds(recipe: Recipe, names: Names, path: Any, written: MergeConfig) 
         where = (*path, "models", place, "use")
         what = f"{method.kind} merges {method.takes[0]}s, but '{member.use}' makes {word(kind_of(entry))}"
         names.problems.append(at(recipe.origin(where), where, what, "", "Use task_arithmetic, which merges both"))
+
+
+def _with_quantised(names: Names, written: MergeConfig, config: MergeConfig) -> MergeConfig:
+    """The 4-bit base filled in where one adapter of this recipe, trained on it, is baked."""
+    baked = len(config.models) == 1 and config.method.kind == "linear" and config.engine == "burnish"
+    entry = names.entry(written.models[0].use)
+    if not baked or config.quantised or entry is None or entry.config is None:
+        return config
+    found = names.quantised(entry)
+    return config.model_copy(update={"quantised": found}) if found else config
 
 
 def _rooted(nodes: list[Node]) -> list[Node]:

@@ -3,10 +3,10 @@
 from typing import Any, TypeVar
 
 from pipelines.engine.graph import Node
-from pipelines.engine.stage import Config, ModelRef, Ref, WeightsRef
+from pipelines.engine.stage import Config, DatasetRef, ModelRef, Ref, WeightsRef
 from pipelines.errors import Problem
 from pipelines.merge.config import STAGE as MERGE
-from pipelines.merge.config import Member, MergeConfig
+from pipelines.merge.config import Member, MergeConfig, Quantised
 from pipelines.merge.kinds import Linear
 from pipelines.recipe.mistakes import at, closest
 from pipelines.recipe.places import rewritten
@@ -83,10 +83,24 @@ class Names:
                 done.add(entry.name)
                 base = self.id_of(entry.config.base, (*entry.path, "base"))
                 config = MergeConfig(
-                    base=ModelRef(base), models=(Member(use=WeightsRef(entry.id)),), method=Linear(kind="linear")
+                    base=ModelRef(base),
+                    models=(Member(use=WeightsRef(entry.id)),),
+                    method=Linear(kind="linear"),
+                    quantised=self.quantised(entry),
                 )
                 nodes.append(Node(f"merge.{entry.name}{_BAKED}", MERGE, config))
         return nodes
+
+    def quantised(self, entry: Entry) -> Quantised | None:
+        """The 4-bit base that an entry's adapter was trained on, and its dataset; None for any other entry."""
+        if entry.section != "train" or entry.config.method.kind != "qlora":
+            return None
+        rows = self.id_of(entry.config.on, (*entry.path, "on"))
+        return Quantised(
+            rows=DatasetRef(rows),
+            double_quant=entry.config.method.double_quant,
+            precision=entry.config.precision,
+        )
 
     def needs_base(self, path: Path) -> bool:
         """Whether there is a base, which the value at `path` needs. That there is none is said once."""

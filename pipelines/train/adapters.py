@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
-from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from pipelines.errors import Problem, UserError
-from pipelines.train.config import Lora, QLora
+from pipelines.train.config import Lora
 
 ALL_LINEAR = "all-linear"
 
@@ -60,17 +60,6 @@ def target_problems(modules: Iterable[str], targets: str | tuple[str, ...]) -> l
         elif "lm_head" in hits:
             found.append(Problem("method.targets", "the output head takes no adapter", target, f"Use {ALL_LINEAR}"))
     return found
-
-
-def quantization(method: QLora, dtype: torch.dtype, sharded: bool) -> BitsAndBytesConfig:
-    """4-bit NormalFloat weights that compute in `dtype`. Sharding (FSDP) needs them stored as a floating-point type."""
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=method.double_quant,
-        bnb_4bit_compute_dtype=dtype,
-        bnb_4bit_quant_storage=dtype if sharded else torch.uint8,
-    )
 
 
 def save_adapter(model: PeftModel, state: Mapping[str, torch.Tensor], base_name: str, folder: Path) -> None:

@@ -15,9 +15,10 @@ from trl import SFTConfig
 from pipelines.engine.stage import Artifact, Inputs
 from pipelines.errors import UserError, wrong
 from pipelines.hf.models import DTYPES, load_model, load_tokenizer
+from pipelines.hf.quantised import nf4
 from pipelines.hf.rows import read_rows
 from pipelines.train import checkpoints
-from pipelines.train.adapters import quantization, save_adapter, with_adapters
+from pipelines.train.adapters import save_adapter, with_adapters
 from pipelines.train.arguments import trainer_arguments
 from pipelines.train.attention import attend_by_rows, drops_out, packs
 from pipelines.train.check import batch_problems
@@ -120,7 +121,7 @@ def _load(config: TrainConfig, base: Path, args: SFTConfig) -> tuple[PreTrainedM
         return model, attend_by_rows(model)
     if isinstance(method, QLora):
         sharded = os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
-        quantized = quantization(method, maths, sharded)
+        quantized = nf4(maths, method.double_quant, sharded)
         model = load_model(base, maths, quantization_config=quantized, device_map={"": args.device})
     else:
         model = load_model(base, maths, "cpu")

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 
 from pipelines.engine.graph import Graph
+from pipelines.engine.stage import DatasetRef
 from pipelines.evaluate.config import EvaluateConfig
 from pipelines.gate.config import GateConfig
-from pipelines.merge.config import MergeConfig
+from pipelines.merge.config import MergeConfig, Quantised
 from pipelines.prepare.config import PrepareConfig
 from pipelines.recipe.compile import compile_graph
 from pipelines.recipe.load import Recipe, load
@@ -91,6 +92,22 @@ def test_merged_adapter_is_merged_again_and_baked_onto_its_base(tmp_path: Path) 
     assert graph.nodes["merge.again"].inputs == ("base", "merge.both", "train.a")
     assert graph.nodes["merge.again+base"].inputs == ("base", "merge.again")
     assert graph.nodes["export.ship"].inputs == ("merge.again+base", "base")
+
+
+def test_baking_of_a_qlora_adapter_knows_its_base_and_dataset(tmp_path: Path) -> None:
+    text = HEAD + DATA + "train:\n"
+    text += "  a: {on: chats, method: {kind: qlora, double_quant: false}, precision: bfloat16, learning_rate: 1}\n"
+    text += "  b: {on: chats, method: {kind: lora}, learning_rate: 1}\nmerge:\n"
+    text += "  alone: {models: [{use: a}], method: {kind: linear}, dtype: float32}\n"
+    text += "  half: {models: [{use: a}], method: {kind: interpolate, alpha: 0.5}}\n"
+    text += "  both: {models: [{use: a}, {use: b}], method: {kind: linear}}\n"
+    text += "export:\n  one: {model: a}\n  two: {model: b}\n"
+    _, graph = compiled(tmp_path, text)
+    quantised = {node.id: node.config.quantised for node in graph if isinstance(node.config, MergeConfig)}
+    known = Quantised(rows=DatasetRef("data.chats"), double_quant=False, precision="bfloat16")
+    assert quantised.pop("merge.a+base") == quantised.pop("merge.alone") == known
+    assert quantised == {"merge.half": None, "merge.both": None, "merge.b+base": None}
+    assert graph.nodes["merge.a+base"].inputs == ("base", "train.a", "data.chats")
 
 
 def test_inline_sources_become_nodes_shared_by_content(tmp_path: Path) -> None:
