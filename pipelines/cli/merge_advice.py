@@ -12,14 +12,15 @@ from rich.console import Console
 from pipelines.cli.prepared import home_of
 from pipelines.cli.view import view
 from pipelines.engine.graph import Graph, Node, graph_of
-from pipelines.engine.identity import key, payload
 from pipelines.engine.plan import Step, busy_problems, make_plan
 from pipelines.engine.runner import Settings, execute
 from pipelines.engine.store import Record, Store
 from pipelines.errors import UserError, wrong
-from pipelines.merge.advice import Facts, advise
+from pipelines.merge.advice import advise
 from pipelines.merge.advice_config import AdviceConfig
+from pipelines.merge.grounds import Facts
 from pipelines.merge.signals import as_json
+from pipelines.recipe.advised import stored_advice
 from pipelines.recipe.compile import compile_graph
 from pipelines.recipe.lineage import advice_nodes
 from pipelines.recipe.load import load
@@ -59,30 +60,14 @@ def measured(path: Path, settings: Sequence[str], with_loss: bool) -> list[Advis
 def known(recipe: Recipe, steps: Sequence[Step], store: Store) -> list[Advised]:
     """The advice on every merge of a planned recipe as far as it is known. Nothing is measured."""
     by_id = {step.node.id: step for step in steps}
-    found = {node.id: record for node, record in _found(recipe, by_id, store)}
+    found = {node.id: record for node, record in stored_advice(recipe, steps, store)}
     nodes = advice_nodes(recipe, {name: step.node for name, step in by_id.items()})
     return [_advised(node, found.get(node.id), by_id) for node in nodes]
-
-
-def stored_nodes(recipe: Recipe, steps: Sequence[Step], store: Store) -> list[Node]:
-    """The nodes of the advice that was measured for the models as they are, the one with losses where there are two."""
-    by_id = {step.node.id: step for step in steps}
-    return [node for node, _ in _found(recipe, by_id, store)]
 
 
 def _planned(graph: Graph, nodes: Sequence[Node], store: Store, recipe: Recipe) -> dict[str, Step]:
     wider = graph_of([*graph, *nodes]).upstream([node.id for node in nodes])
     return {step.node.id: step for step in make_plan(wider, store, recipe.name)}
-
-
-def _found(recipe: Recipe, steps: Mapping[str, Step], store: Store) -> Iterator[tuple[Node, Record]]:
-    nodes, keys = {name: step.node for name, step in steps.items()}, {name: step.key for name, step in steps.items()}
-    done = set()
-    for node in [*advice_nodes(recipe, nodes, True), *advice_nodes(recipe, nodes)]:
-        record = store.find(node.stage.name, key(payload(node, keys, str)))
-        if record and node.id not in done:
-            done.add(node.id)
-            yield node, record
 
 
 def _missing(node: Node, steps: Mapping[str, Step]) -> list[str]:
@@ -137,14 +122,10 @@ def told(advised: Advised) -> dict[str, Any]:
 def in_a_line(advised: Advised, recipe: Path) -> str:
     """One line for the plan."""
     advice = advised.advice
-    line = (
-        f"{advised.name}: {advice['verdict']} {', '.join(advised.models)} (rule '{advice['rule']}', {advice['source']})"
-    )
-    return line if _settled(advised) else f"{line}; from lineage alone, evidence: burnish show merge-advice {recipe}"
-
-
-def _settled(advised: Advised) -> bool:
-    return bool(advised.evidence) or advised.advice["rule"] == "unfit"
+    line = f"advice on {advised.name}: {advice['verdict']} {', '.join(advised.models)} [{advice['source']}]"
+    if advised.evidence or advice["rule"] == "unfit":
+        return line
+    return f"{line}; from lineage alone, evidence: burnish show merge-advice {recipe}"
 
 
 def as_text(advised: Advised, recipe: Path) -> str:

@@ -10,6 +10,7 @@ from pipelines.engine.digest import Digests
 from pipelines.engine.plan import Step, disk_problems, make_plan
 from pipelines.engine.store import Store
 from pipelines.errors import Problem, UserError, wrong
+from pipelines.recipe.advised import with_advice
 from pipelines.recipe.compile import compile_graph
 from pipelines.recipe.load import Recipe, load
 from pipelines.recipe.lock import check_lock, check_offline, with_lock
@@ -57,6 +58,9 @@ def prepare(args: argparse.Namespace) -> Prepared:
             raise UserError(*problems)
         graph = with_lock(recipe, graph)
     steps = make_plan(graph, store, recipe.name, args.verify)
+    advised = with_advice(recipe, graph, steps, store)
+    if advised is not graph:
+        steps = make_plan(advised, store, recipe.name)
     todo = [step.node for step in steps if not step.record]
     problems = check_offline(todo, store.home) if args.offline else []
     problems += room_problems(recipe, graph, todo) + disk_problems(steps, store)

@@ -12,10 +12,13 @@ from typing import Any
 
 from pipelines.cli.arguments import add_recipe, answer
 from pipelines.cli.made import chosen_one, steps_of
-from pipelines.cli.merge_advice import measured, tell, told
+from pipelines.cli.merge_advice import measured, tell
+from pipelines.cli.merge_advice import told as as_data
 from pipelines.engine.plan import Step
 from pipelines.engine.store import Record, Store
 from pipelines.errors import wrong
+from pipelines.recipe.advised import stored_advice
+from pipelines.recipe.load import load
 
 ADVICE = "merge-advice"
 
@@ -36,7 +39,8 @@ def main(args: argparse.Namespace) -> int:
             "--measure-loss", f"belongs to `burnish show {ADVICE} RECIPE`", "", f"Write {ADVICE} before the recipe"
         )
     store, steps = steps_of(args)
-    known = _told(store, steps[chosen_one(args.name, list(steps))], steps)
+    step = steps[chosen_one(args.name, list(steps))]
+    known = _told(store, step, steps) | ({"advice": _advice_on(args, store, step, steps)} if _is_merge(step) else {})
     if args.json:
         answer(known)
     else:
@@ -48,10 +52,21 @@ def _advice(args: argparse.Namespace) -> int:
     recipe = Path(args.name)
     found = measured(recipe, args.set, args.measure_loss)
     if args.json:
-        answer({"recipe": recipe.stem, "advice": [told(one) for one in found]})
+        answer({"recipe": recipe.stem, "advice": [as_data(one) for one in found]})
     else:
         tell(found, recipe)
     return 0
+
+
+def _is_merge(step: Step) -> bool:
+    return step.node.stage.name == "merge"
+
+
+def _advice_on(args: argparse.Namespace, store: Store, step: Step, steps: Mapping[str, Step]) -> Any:
+    """What was advised on a merge, if it was measured."""
+    found = stored_advice(load(args.recipe, args.set), list(steps.values()), store)
+    name = f"advice.{step.node.id.partition('.')[2]}"
+    return next((record.metrics["advice"] for node, record in found if node.id == name), None)
 
 
 def _told(store: Store, step: Step, steps: Mapping[str, Step]) -> dict[str, Any]:
@@ -85,6 +100,8 @@ def as_text(told: Mapping[str, Any]) -> str:
     lines += [f"  took     {told['seconds']:.1f} s"] if told["seconds"] else []
     lines += [f"  changed  {reason}" for reason in told["changed"]]
     lines += [f"  from     {name}  {path or 'not made yet'}" for name, path in told["made_from"].items()]
+    if advice := told.get("advice"):
+        lines += [f"  advice   {advice['verdict']}: {advice['says']} [{advice['source']}]"]
     lines += ["  config", *_tree(told["config"])]
     lines += ["  metrics", *_tree(told["metrics"])] if told["metrics"] else []
     return "\n".join(lines) + "\n"

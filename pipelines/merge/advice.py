@@ -1,65 +1,44 @@
 """What should become of some models: merged, interpolated, souped, trained jointly or kept apart, and why.
 
-The first rule that fires decides. Every rule and reason names what it rests on. The thresholds are this project's own
-and uncalibrated, whatever paper the direction comes from.
+The first rule that fires decides. Every rule and reason names what it rests on.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
 from pipelines.merge.advice_config import Lineage
-from pipelines.merge.next_step import (
-    Step,
-    apart,
-    concatenate,
-    distil,
-    experts,
-    interpolate,
-    joint,
-    soup,
-    ties,
+from pipelines.merge.cautions import cautions, of_merging
+from pipelines.merge.grounds import (
+    ALIGNED,
+    BARRIER,
+    BASIN,
+    BENCH,
+    CHECKS,
+    COCKTAIL,
+    CODE,
+    CONFLICT,
+    CONNECTED,
+    FAR,
+    KNOTS,
+    LORA_SOUPS,
+    MANY,
+    OPPOSED,
+    SCALING,
+    SIGNS,
+    SMALL,
+    SOUPS,
+    SYSTEMATIC,
+    TASK_VECTORS,
+    WISE_FT,
+    Facts,
+    Reason,
+    count,
 )
-from pipelines.merge.signals import Curve, Evidence, ModelSignals, PairSignals
+from pipelines.merge.next_step import Step, apart, concatenate, distil, experts, interpolate, joint, soup, ties
+from pipelines.merge.signals import PairSignals
 
-FAR = 0.5
-"""|tau| / |theta_base| from which on a model is taken for no descendant of the base."""
-BARRIER = 0.1
-"""Nats per token above the straight line between two ends."""
-CONFLICT = 0.15
-"""Share of top elements with opposite signs; unrelated task vectors of equal spread have about 0.056."""
-OPPOSED = -0.1
-"""Cosine of two task vectors."""
-UNEQUAL = 3.0
-"""Ratio of the norms of two task vectors."""
-UNCHANGED = 0.5
-"""Share of elements that bfloat16 does not tell from the base's."""
-ALIGNED = 0.5
-"""Overlap of output subspaces."""
-SMALL, LARGE = 3e9, 7e9
-"""Parameters below which training on mixed data beat merging, and from which on merging beat it."""
-MANY = 4
-"""Experts up to which another one still adds much."""
 _SHOWN = 4
-
-BASIN = "Neyshabur et al. 2020, arXiv 2008.11687"
-CONNECTED = "Frankle et al. 2020, arXiv 1912.05671"
-WISE_FT = "Wortsman et al. 2021, arXiv 2109.01903"
-COCKTAIL = "Xiao et al. 2023, LM-Cocktail, arXiv 2311.13534"
-SOUPS = "Wortsman et al. 2022, arXiv 2203.05482"
-TASK_VECTORS = "Ilharco et al. 2022, arXiv 2212.04089"
-SIGNS = "Yadav et al. 2023, arXiv 2306.01708"
-BENCH = "MergeBench 2025, arXiv 2505.10833"
-CODE = "arXiv 2601.21115"
-SCALING = "arXiv 2509.24244"
-AT_SCALE = "Yadav et al. 2024, arXiv 2410.03617"
-LORA_SOUPS = "Prabhakar et al. 2024, arXiv 2410.13025"
-KNOTS = "Stoica et al. 2024, arXiv 2410.19735"
-SYSTEMATIC = "arXiv 2511.21437"
-RECYCLING = "arXiv 2602.12323"
-ARITHMETIC = "by arithmetic"
-CHECKS = "the checks of the merge stage"
-RECIPE = "the recipe"
 
 
 class Verdict(StrEnum):
@@ -70,13 +49,6 @@ class Verdict(StrEnum):
     SOUP = "soup"
     TRAIN = "train jointly"
     APART = "keep apart"
-
-
-class Reason(NamedTuple):
-    """A statement and what it rests on."""
-
-    says: str
-    source: str
 
 
 class Advice(NamedTuple):
@@ -91,35 +63,6 @@ class Advice(NamedTuple):
     steps: tuple[Step, ...]
 
 
-class Facts(NamedTuple):
-    """What the rules look at. `misfits` are the reasons why the models cannot be merged at all."""
-
-    lineage: Lineage
-    evidence: Evidence | None = None
-    misfits: tuple[str, ...] = ()
-    parameters: int | None = None
-
-    @property
-    def pairs(self) -> tuple[PairSignals, ...]:
-        return self.evidence.pairs if self.evidence else ()
-
-    @property
-    def models(self) -> tuple[ModelSignals, ...]:
-        return self.evidence.models if self.evidence else ()
-
-    @property
-    def curves(self) -> tuple[Curve, ...]:
-        return self.evidence.curves if self.evidence else ()
-
-    @property
-    def several(self) -> bool:
-        return len(self.lineage.parents) > 1
-
-    @property
-    def size(self) -> int | None:
-        return self.evidence.parameters if self.evidence else self.parameters
-
-
 class Ruling(NamedTuple):
     """What a rule that fires says."""
 
@@ -132,7 +75,7 @@ class Ruling(NamedTuple):
 def advise(facts: Facts) -> Advice:
     """The advice by the first rule that fires."""
     rule, ruling = next((rule, ruling) for rule in RULES if (ruling := RULES[rule](facts)))
-    reasons = (*_cautions(facts), *(_of_merging(facts) if ruling.verdict in (Verdict.MERGE, Verdict.SOUP) else ()))
+    reasons = (*cautions(facts), *(of_merging(facts) if ruling.verdict in (Verdict.MERGE, Verdict.SOUP) else ()))
     return Advice(ruling.verdict, rule, ruling.says, ruling.source, facts.evidence is not None, reasons, ruling.steps)
 
 
@@ -229,7 +172,7 @@ def _small_with_data(facts: Facts) -> Ruling | None:
     if size is None or size >= SMALL or not lineage.has_data:
         return None
     says = (
-        f"{_count(size)} parameters, fewer than {_count(SMALL)} (uncalibrated), and the data of all at hand: at about "
+        f"{count(size)} parameters, fewer than {count(SMALL)} (uncalibrated), and the data of all at hand: at about "
         "2B training on mixed data beat merging, at 7B merging beat it"
     )
     return Ruling(Verdict.TRAIN, says, CODE, (joint(lineage), *_baseline(lineage)))
@@ -278,54 +221,5 @@ def _baseline(lineage: Lineage) -> Sequence[Step]:
     return [steps[0]._replace(says=f"as a baseline that costs no training, {steps[0].says}")]
 
 
-def _cautions(facts: Facts) -> Iterator[Reason]:
-    """What is worth knowing whatever the verdict."""
-    if facts.evidence is None and not facts.misfits:
-        yield Reason("no weights were read: distances, conflicts and overlaps are unknown", RECIPE)
-    for model in facts.models:
-        if model.size == 0:
-            yield Reason(f"{model.name} is the base itself: leave it out", ARITHMETIC)
-        elif model.unchanged > UNCHANGED:
-            says = (
-                f"{model.unchanged:.0%} of {model.name}'s weights are the base's in bfloat16 (more than "
-                f"{UNCHANGED:.0%}, uncalibrated): merge in float32, store with dtype: float32 if the change is lost"
-            )
-            yield Reason(says, ARITHMETIC)
-    for pair in facts.pairs:
-        if pair.ratio is not None and pair.ratio > UNEQUAL:
-            says = (
-                f"of {' and '.join(pair.models)} one task vector is {pair.ratio:.2g} times as long (more than "
-                f"{UNEQUAL:g}, uncalibrated) and drowns the other in a plain sum: give it weight {1 / pair.ratio:.2f}"
-            )
-            yield Reason(says, ARITHMETIC)
-    for parent in facts.lineage.parents:
-        if parent.foreign and facts.models:
-            says = f"{parent.name} goes back to {parent.foreign}, but is near enough to be taken for a descendant"
-            yield Reason(says, BASIN)
-
-
-def _of_merging(facts: Facts) -> Iterator[Reason]:
-    """What published evidence says of a merge of this size, and of trusting it."""
-    count, size, lineage = len(facts.lineage.parents), facts.size, facts.lineage
-    if count > MANY:
-        yield Reason(f"returns fall as 1/k, most comes from the first {MANY} models: drop what adds nothing", SCALING)
-    if size is not None and size < SMALL and not lineage.same_data:
-        says = f"{_count(size)} parameters: below about {_count(SMALL)} merging lost to training on mixed data"
-        yield Reason(f"{says} (uncalibrated)", CODE)
-    elif size is not None and size < LARGE and not lineage.same_data:
-        says = f"{_count(size)} parameters: published results turn between {_count(SMALL)} and {_count(LARGE)}"
-        yield Reason(f"{says} (uncalibrated): compare with joint training", CODE)
-    elif size is not None and not lineage.same_data:
-        yield Reason("methods differ little at this size: begin with the plainest", AT_SCALE)
-    if lineage.adapters and not lineage.has_data:
-        says = "adapters of unknown data rarely beat one trained on a few hundred rows of the task: train it if you can"
-        yield Reason(says, RECYCLING)
-    yield Reason("ship a merge only if the gates say that it beats the base and its best parent", SYSTEMATIC)
-
-
 def _cosine(pair: PairSignals) -> float:
     return 0.0 if pair.cosine is None else pair.cosine
-
-
-def _count(parameters: float) -> str:
-    return f"{parameters / 1e9:.2g}B" if parameters >= 1e9 else f"{parameters / 1e6:.3g}M"

@@ -9,9 +9,10 @@ from pipelines.engine.stage import Artifact, Inputs
 from pipelines.engine.store import write_json
 from pipelines.errors import UserError
 from pipelines.merge.adapter import Adapter
-from pipelines.merge.advice import Facts, advise
+from pipelines.merge.advice import advise
 from pipelines.merge.advice_config import AdviceConfig
 from pipelines.merge.evidence import Tensor, measure
+from pipelines.merge.grounds import Facts
 from pipelines.merge.inputs import inputs as tensor_inputs
 from pipelines.merge.plan import MERGED, Plan, plan
 from pipelines.merge.segment import BASE, Segment, curves, held_out
@@ -55,11 +56,16 @@ def _open(planned: Plan, name: str) -> Tensor:
 def _curves(config: AdviceConfig, inputs: Inputs, planned: Plan, names: Sequence[str]) -> tuple[Curve, ...]:
     """The loss from the base to each model on its own data, and between each two on the data of both."""
     data = [judged.loss_on for judged in config.models]
-    segments = [Segment(BASE, place, str(ref)) for place, ref in enumerate(data) if ref]
+    segments = [Segment(BASE, place, _name(ref)) for place, ref in enumerate(data) if ref]
     for first, second in combinations(range(len(data)), 2):
-        both = dict.fromkeys(str(ref) for ref in (data[first], data[second]) if ref)
-        segments += [Segment(first, second, ref) for ref in both]
+        both = dict.fromkeys(_name(ref) for ref in (data[first], data[second]) if ref)
+        segments += [Segment(first, second, name) for name in both]
     if not segments:
         return ()
-    rows = {ref: held_out(ref, inputs[ref].path) for ref in dict.fromkeys(segment.data for segment in segments)}
+    rows = {_name(ref): held_out(_name(ref), inputs[ref].path) for ref in dict.fromkeys(data) if ref}
     return curves(planned, {BASE: config.lineage.base, **dict(enumerate(names))}, segments, rows)
+
+
+def _name(ref: str) -> str:
+    """A dataset as the recipe calls it."""
+    return str(ref).partition(".")[2] or str(ref)

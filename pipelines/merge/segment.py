@@ -112,7 +112,7 @@ def _curve(
         data=segment.data,
         rows=len(rows[segment.data]),
         alphas=ALPHAS,
-        losses=tuple(float(f"{loss:.4g}") for loss in found),
+        losses=tuple(float(f"{loss:.6g}") for loss in found),
         barrier=float(f"{barrier(found):.4g}"),
     )
 

@@ -46,6 +46,7 @@ def collect(config: ReportConfig, inputs: Mapping[str, Artifact], extras: Extras
         "data": _entries(made, extras, lambda ref, item: item.kind == "dataset"),
         "training": _entries(made, extras, lambda ref, item: _section(ref) == "train"),
         "merges": _entries(made, extras, _is_merge),
+        "advice": _entries(made, Extras(), lambda ref, item: item.kind == "advice"),
         "selections": _entries(made, extras, lambda ref, item: _section(ref) == "select"),
         "exports": _entries(made, extras, lambda ref, item: item.kind == "export"),
         "held_back": [str(ref) for ref in _refs(config) if ref not in inputs],

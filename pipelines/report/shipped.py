@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.report.advised import advice
 from pipelines.report.blocks import bullets, folded, section, table
 from pipelines.report.collect import Report
 from pipelines.report.facts import facts, notes, settings, shown
@@ -12,13 +13,16 @@ CHECKED = "\u2713"
 
 
 def merges(report: Report) -> str:
-    """A line a merge: its method and models, and how many tensors it changed."""
+    """A line a merge: its method and models, and how many tensors it changed; what was advised, where it was."""
+    advised = advice(report["advice"])
     if not report["merges"]:
-        return ""
+        return section("Merges", advised)
     heads = ["merge", "method", "models", "tensors changed"]
     rows = [_merge(entry) for entry in report["merges"]]
     legend = "Size: the norm of the model's difference to the base over the norm of the base."
-    return section("Merges", table(heads, rows, left=3), legend, notes(report["merges"]), settings(report["merges"]))
+    return section(
+        "Merges", table(heads, rows, left=3), legend, notes(report["merges"]), advised, settings(report["merges"])
+    )
 
 
 def exports(report: Report) -> str:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.merge.advice import RULES, Advice, Facts, Verdict, advise
+from pipelines.merge.advice import RULES, Advice, Verdict, advise
 from pipelines.merge.advice_config import Lineage
 from pipelines.merge.config import MergeConfig
+from pipelines.merge.grounds import Facts
 from pipelines.merge.next_step import Step
 from pipelines.merge.signals import Curve, Evidence, ModelSignals, PairSignals
 from pipelines.prepare.config import PrepareConfig
@@ -47,6 +48,7 @@ SAME = lineage({"data": ["chats"]}, {"data": ["chats"]}, differ=["seed", "learni
 ADAPTERS = lineage({"adapter": True}, {"adapter": True})
 STEEP = Curve(("a", "b"), "chats", 64, (0, 0.25, 0.5, 0.75, 1), (1.0, 1.5, 2.0, 1.5, 1.0), 1.0)
 FLAT = STEEP._replace(losses=(1.0, 1.0, 1.0, 1.0, 1.0), barrier=0.0)
+GAIN = FLAT._replace(ends=("base", "a"), losses=(2.0, 1.5, 1.05, 1.01, 1.0))
 
 CASES: dict[str, tuple[Facts, str, Verdict]] = {
     "other architecture": (Facts(HUB, None, ("b is another architecture",)), "unfit", Verdict.APART),
@@ -155,6 +157,10 @@ def test_high_overlap_of_adapters_is_said() -> None:
         (Facts(HUB, evidence(parameters=4_000_000_000)), "4B parameters: published results turn"),
         (Facts(HUB, evidence()), "methods differ little"),
         (Facts(ADAPTERS, evidence()), "a few hundred rows"),
+        (
+            Facts(lineage({"data": ["chats"]}), evidence(1)._replace(curves=(GAIN,))),
+            "at alpha 0.5 a keeps 95% of the loss",
+        ),
         (Facts(HUB, evidence()), "ship a merge only if the gates"),
     ],
 )
