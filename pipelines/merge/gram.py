@@ -13,22 +13,23 @@ from pipelines.merge.kernels import Kernels
 from pipelines.merge.linear import mean_read
 from pipelines.merge.reads import Read, spans
 
-BLOCK = 1 << 14
-"""Elements summed at once. A constant, and fewer than torch splits over threads, so that no sum depends on either."""
-READ = 4 * BLOCK
+BLOCK = 1 << 13
+"""Elements summed at once. A constant, and fewer than BLAS splits over threads, so that no sum depends on either."""
+READ = 8 * BLOCK
 """Elements read at once."""
 
 
 def gram(reads: Sequence[Read], size: int) -> torch.Tensor:
     """Inner products of vectors of `size` elements: fp64 [n, n]. Equal vectors have equal products, bit for bit."""
-    total = torch.zeros((len(reads), len(reads)), dtype=torch.float64)
+    total = np.zeros((len(reads), len(reads)))
     for start, stop in spans(size, READ):
         rows = torch.stack([read(start, stop) for read in reads])
         for first, last in spans(stop - start, BLOCK):
-            block = rows[:, first:last].double()
-            for index, row in enumerate(block):
-                total[index, : index + 1] += (block[: index + 1] * row).sum(1)
-    return total.tril() + total.tril(-1).T
+            block = rows[:, first:last].double().numpy()
+            for i, row in enumerate(block):
+                for j in range(i + 1):
+                    total[i, j] += np.dot(row, block[j])
+    return torch.from_numpy(np.tril(total) + np.tril(total, -1).T)
 
 
 def combined(reads: Sequence[Read], coefficients: Sequence[float], chosen: Kernels) -> Read:

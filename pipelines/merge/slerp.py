@@ -4,12 +4,12 @@ Paper: Shoemake 1985, "Animating rotation with quaternion curves".
 Formula, for each tensor as one vector with angle phi between the two:
     theta = sin((1 - t) phi) / sin(phi) theta_0 + sin(t phi) / sin(phi) theta_1
 
-theta_0 is the base and theta_1 the model, or with two models the first and the second. Where phi is within 1e-4 of 0
-or 180 degrees, or one of them is 0, the arc is a straight line to fp32's precision or is not defined: there the result
-is (1 - t) theta_0 + t theta_1. t = 0 and t = 1 are theta_0 and theta_1, and of two equal models the result is that
-model, bitwise.
+theta_0 is the base and theta_1 the model, or with two models the first and the second. Where phi is below 1e-4 the
+arc is a straight line to fp32's precision, and within 1.8 degrees of opposite, or where one of them is 0, no arc is
+defined well enough: there the result is (1 - t) theta_0 + t theta_1. t = 0 and t = 1 are theta_0 and theta_1, and of
+two equal models the result is that model, bitwise.
 
-Divergences: mergekit takes the straight line already within 1.8 degrees, where fine-tunes of one base mostly are.
+Divergences: mergekit takes the straight line within 1.8 degrees of equal, too, where fine-tunes of one base mostly are.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,8 @@ from pipelines.merge.reads import Read, TensorInputs, inputs_of, whole
 
 STRAIGHT = 1e-4
 """Sine of the angle up to which the arc is taken as straight: it then differs by less than fp32 can say."""
+OPPOSITE = -0.9995
+"""Cosine below which the ends are taken as opposite: the coefficients would be more than 30."""
 
 
 def slerp(first: torch.Tensor, second: torch.Tensor, t: float) -> torch.Tensor:
@@ -50,4 +52,5 @@ def arc(
     cosine = inner / (first * second).sqrt()
     sine = (1 - cosine.square()).clamp(min=0).sqrt()
     angle = torch.atan2(sine, cosine)
-    return ~(sine > STRAIGHT), torch.sin((1 - t) * angle) / sine, torch.sin(t * angle) / sine
+    straight = ~((sine > STRAIGHT) & (cosine > OPPOSITE))
+    return straight, torch.sin((1 - t) * angle) / sine, torch.sin(t * angle) / sine

@@ -16,7 +16,8 @@ from pipelines.merge.karcher import karcher, karcher_read
 from pipelines.merge.kinds import Karcher, ModelStock, Nuslerp, Slerp
 from pipelines.merge.model_stock import model_stock, model_stock_read
 from pipelines.merge.nuslerp import nuslerp, nuslerp_read
-from pipelines.merge.reads import Read, inputs_of, stored
+from pipelines.merge.on_device import OnDevice
+from pipelines.merge.reads import Read, TensorInputs, inputs_of, stored
 from pipelines.merge.slerp import slerp, slerp_read
 from tests.unit.merge.models import cast, files, merged, same
 
@@ -86,7 +87,7 @@ def test_any_models_give_a_finite_tensor_of_their_shape(merge, shape, seeds, siz
     assert result.dtype == torch.float32
     assert result.isfinite().all()
     longest = max(tensor.float().norm().item() for tensor in (base, *tuned))
-    assert result.norm().item() <= 6 * longest
+    assert result.norm().item() <= 40 * longest
 
 
 @method
@@ -100,28 +101,46 @@ def test_nan_stays_where_it_is(merge) -> None:
     assert merge is METHODS["nuslerp-row"] or result[elsewhere].isfinite().all()
 
 
-READS: dict[str, Callable[[Sequence[torch.Tensor]], Read]] = {
-    "model_stock": lambda t: model_stock_read(inputs_of(t[0], t[1:]), [1, 1], ModelStock(kind="model_stock")),
-    "slerp": lambda t: slerp_read(inputs_of(t[0], t[1:]), [1, 1], Slerp(kind="slerp", t=0.4)),
-    "nuslerp": lambda t: nuslerp_read(inputs_of(t[0], t[1:]), [1, 3], Nuslerp(kind="nuslerp")),
-    "nuslerp-row": lambda t: nuslerp_read(inputs_of(t[0], t[1:]), [1, 3], Nuslerp(kind="nuslerp", scope="row")),
-    "karcher": lambda t: karcher_read(inputs_of(t[0], t[1:]), [1, 3], Karcher(kind="karcher")),
+READS: dict[str, Callable[[TensorInputs], Read]] = {
+    "model_stock": lambda x: model_stock_read(x, [1, 1], ModelStock(kind="model_stock")),
+    "slerp": lambda x: slerp_read(x, [1, 1], Slerp(kind="slerp", t=0.4)),
+    "nuslerp": lambda x: nuslerp_read(x, [1, 3], Nuslerp(kind="nuslerp")),
+    "nuslerp-row": lambda x: nuslerp_read(x, [1, 3], Nuslerp(kind="nuslerp", scope="row")),
+    "karcher": lambda x: karcher_read(x, [1, 3], Karcher(kind="karcher")),
 }
 
 
 @pytest.mark.parametrize("make", READS.values(), ids=READS.keys())
-def test_slices_and_threads_change_no_bit(make: Callable[[Sequence[torch.Tensor]], Read]) -> None:
-    models = apart(3, (150, 301))
+def test_slices_and_threads_change_no_bit(make: Callable[[TensorInputs], Read]) -> None:
+    base, *tuned = apart(3, (150, 301))
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        whole = make(models)(0, 150 * 301)
+        whole = make(inputs_of(base, tuned))(0, 150 * 301)
         torch.set_num_threads(2)
-        read = make(models)
+        read = make(inputs_of(base, tuned))
     finally:
         torch.set_num_threads(before)
     ends = [0, 1, 1000, 1001, 16384, 30000, 45149, 45150]
     assert torch.cat([read(*span) for span in pairwise(ends)]).equal(whole)
+
+
+@pytest.mark.parametrize("make", READS.values(), ids=READS.keys())
+@pytest.mark.parametrize("name", ["compiled", "on_device"])
+def test_kernels_change_no_bit(make: Callable[[TensorInputs], Read], name: str) -> None:
+    chosen = OnDevice("cpu") if name == "on_device" else pytest.importorskip("pipelines.merge.compiled").compiled
+    base, *tuned = (model.bfloat16() for model in some(2, (150, 301)))
+    x = inputs_of(base, tuned)
+    assert make(x._replace(kernels=chosen))(0, x.elements).equal(make(x)(0, x.elements))
+
+
+@method
+def test_permuting_units_alike_commutes_with_merging(merge) -> None:
+    models = apart(3, (12, 9))
+    generator = torch.Generator().manual_seed(5)
+    rows, columns = torch.randperm(12, generator=generator), torch.randperm(9, generator=generator)
+    base, *tuned = (model[rows][:, columns] for model in models)
+    close(merge(base, tuned), merge(models[0], models[1:])[rows][:, columns])
 
 
 def test_gram_is_exact_and_treats_vectors_alike() -> None:
@@ -186,7 +205,7 @@ def test_slerp_ends_are_bitwise_the_models(dtype: torch.dtype) -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.floats(0.01, 0.99), st.floats(1e-3, 3.1), st.floats(0.1, 10))
+@given(st.floats(0.01, 0.99), st.floats(1e-3, 3.0), st.floats(0.1, 10))
 def test_slerp_follows_the_arc(t: float, angle: float, stretch: float) -> None:
     flat, other = numbers(*apart(2, (400,)))
     flat /= np.linalg.norm(flat)
@@ -218,6 +237,8 @@ def test_slerp_between_opposite_and_zero_is_straight() -> None:
     close(slerp(model, -model, 0.25), 0.5 * model.double())
     close(slerp(torch.zeros_like(model), model, 0.25), 0.25 * model.double())
     assert slerp(model, -model, 0.5).abs().max() == 0
+    nearly = -model + 0.01 * apart(1, seed=1)[0]
+    close(slerp(model, nearly, 0.25), 0.75 * model.double() + 0.25 * nearly.double())
 
 
 # Nuslerp

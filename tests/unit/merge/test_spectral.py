@@ -20,7 +20,7 @@ from pipelines.merge.spectral import KEPT, by_matrix, spectrum
 from pipelines.merge.svc import svc
 from pipelines.merge.task_arithmetic import task_arithmetic
 from pipelines.merge.tsv_m import polar, top, tsv_m, tsv_m_read
-from tests.unit.merge.models import files, merged, same
+from tests.unit.merge.models import edited, files, merged, same, tensors
 
 MATRICES = [(24, 40), (40, 24), (30, 30), (1, 9), (3, 16, 20), (2, 2, 20, 16)]
 DTYPES = [torch.float32, torch.bfloat16]
@@ -273,6 +273,24 @@ def test_lambda_zero_and_no_change_are_the_base(merge, dtype: torch.dtype) -> No
 
 
 @method
+def test_permuting_units_alike_commutes_with_merging(merge) -> None:
+    models = some(3, (12, 9))
+    generator = torch.Generator().manual_seed(5)
+    rows, columns = torch.randperm(12, generator=generator), torch.randperm(9, generator=generator)
+    base, *tuned = (model[rows][:, columns] for model in models)
+    weights = [1.0, 0.5, 2.0]
+    close(merge(base, tuned, weights), merge(models[0], models[1:], weights)[rows][:, columns])
+
+
+@pytest.mark.parametrize("merge", [iso_c, tsv_m])
+def test_scaling_all_weights_scales_what_is_added(merge) -> None:
+    base, *tuned = some(3)
+    once = merge(base, tuned, [1.0, 0.5, 2.0]).double() - base.double()
+    close(merge(base, tuned, [3.0, 1.5, 6.0]), base.double() + 3 * once)
+    close(merge(base, tuned, [1.0, 0.5, 2.0], 3.0), base.double() + 3 * once)
+
+
+@method
 def test_nan_stays_where_it_is(merge) -> None:
     base, first, second = some(2)
     first[2, 3] = torch.nan
@@ -389,3 +407,15 @@ def test_folders_merge_to_the_same_bytes_with_any_number_of_threads(
     many, _ = merged(tmp_path / "many", pico_base, members, method=settings_, threads=3)
     assert files(one) == files(many)
     assert not same(one, pico_base)
+
+
+def test_folder_added_to_its_copy_and_calibrated_is_itself(pico_base: Path, pico_tuned, tmp_path: Path) -> None:
+    copy = edited(pico_tuned[0], tmp_path / "copy", dict)
+    members = {pico_tuned[0]: 1.0, copy: 1.0}
+    arithmetic = {"kind": "task_arithmetic"}
+    out, _ = merged(tmp_path / "out", pico_base, members, method=arithmetic, post={"kind": "svc"})
+    twice, _ = merged(tmp_path / "twice", pico_base, members, method=arithmetic)
+    wanted, doubled = tensors(pico_tuned[0]), tensors(twice)
+    for name, tensor in tensors(out).items():
+        matrix = tensor.dim() > 1 and "embed" not in name and "lm_head" not in name
+        close(tensor, wanted[name] if matrix else doubled[name], 1e-5)
