@@ -84,9 +84,9 @@ def magprune(x: TensorInputs, density: float, epsilon: float, seed: int) -> Read
         first, last = start // columns * columns, -(-stop // columns) * columns
         deltas = x.deltas(first, last)
         for delta, key in zip(deltas, keys, strict=True):
-            ranks = _ranks(delta.numpy().reshape(-1, columns)).reshape(-1)
+            ranks = _ranks(delta.cpu().numpy().reshape(-1, columns)).reshape(-1)
             keep = uniform16(key, first, last) < levels[ranks]
-            delta *= torch.from_numpy(factors[ranks] * keep)
+            delta *= torch.from_numpy(factors[ranks] * keep).to(delta.device)
         return deltas[:, start - first : stop - first].contiguous()
 
     return pruned

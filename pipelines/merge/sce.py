@@ -7,8 +7,7 @@ Formula, with task vectors tau_i = theta_i - theta_base, within each tensor:
     sign  = sign of sum_i t_i, + when the sum is 0
     theta = theta_base + lambda sum_A w_i t_i / sum_A w_i over A = {i: t_i has that sign}
 
-The variance is computed in fp64 and compared as a standard deviation in fp32; the means are sums in fp64 in the order
-of the elements.
+Variances are computed in fp64 and compared in fp32, the means are sums in fp64 in the order of the elements.
 
 Divergences:
 - Tie rule: all elements whose variance is at least the k-th largest are selected, k = max(1, int(density n)). The
@@ -39,14 +38,13 @@ def sce_read(x: TensorInputs, weights: Sequence[float], method: Sce) -> Read:
     """The merge; `weights` are not used. Finds threshold and energies at once, in up to three passes."""
     if len(x.values) == 1 and method.lambda_ == 1:
         return x.values[0]
-    least = _least_deviation(x, method.density)
+    least = _least_spread(x, method.density)
     energies = _energies(x, least)
-    relative = [energy / (max(energies) or 1.0) for energy in energies] if any(energies) else [1.0] * len(energies)
+    relative = [energy / max(energies) for energy in energies] if any(energies) else [1.0] * len(energies)
 
     def read(start: int, stop: int) -> torch.Tensor:
         base, deltas = x.base_and_deltas(start, stop)
-        deltas = _selected(deltas, least)
-        sign = torch.where(_sum(deltas) < 0, -1.0, 1.0)
+        sign = torch.where(_sum(_select(deltas, least)) < 0, -1.0, 1.0)
         for delta in deltas:
             delta *= delta * sign > 0
         return x.kernels.elect(base, deltas, relative, method.lambda_, divide=True, count=False)
@@ -54,11 +52,17 @@ def sce_read(x: TensorInputs, weights: Sequence[float], method: Sce) -> Read:
     return read
 
 
-def deviation(deltas: torch.Tensor) -> torch.Tensor:
-    """The standard deviation across the models, [models, elements] -> [elements]; it has the order of the variance."""
-    rows = deltas.double()
-    mean = _sum(rows) / len(rows)
-    return (_sum((rows - mean).square_()) / len(rows)).sqrt_().float()
+def spread(deltas: torch.Tensor) -> torch.Tensor:
+    """A number in the order of the variance across the models, [models, elements] -> [elements].
+
+    It is the standard deviation times a constant, so that nothing is divided: exactly 0 for equal numbers, and the
+    same bits on every device.
+    """
+    total = _sum(deltas.double())
+    squares = torch.zeros_like(total)
+    for delta in deltas:
+        squares += (delta.double() * len(deltas) - total).square_()
+    return squares.sqrt_().float()
 
 
 def _sum(rows: torch.Tensor) -> torch.Tensor:
@@ -69,24 +73,29 @@ def _sum(rows: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def _least_deviation(x: TensorInputs, density: float) -> float:
-    """The smallest standard deviation that is selected."""
+def _select(deltas: torch.Tensor, least: float) -> torch.Tensor:
+    """Set to 0, in place, where the spread is less than `least`. A NaN stays one."""
+    return deltas.mul_(spread(deltas) >= least) if least > 0 else deltas
+
+
+def _deltas(x: TensorInputs, start: int, stop: int) -> torch.Tensor:
+    """The task vectors on the CPU: sums taken elsewhere may have another order."""
+    return torch.stack([x.delta(index, start, stop) for index in range(len(x.values))])
+
+
+def _least_spread(x: TensorInputs, density: float) -> float:
+    """The smallest spread that is selected."""
     if density == 1 or x.vector or not x.elements:
         return 0.0
     k = max(1, int(density * x.elements))
-    return threshold(lambda start, stop: deviation(x.deltas(start, stop)), x.elements, k, x.kernels.bracket)
-
-
-def _selected(deltas: torch.Tensor, least: float) -> torch.Tensor:
-    """The task vectors with 0, in place, where nothing is merged. A NaN stays one."""
-    return deltas.mul_(deviation(deltas) >= least) if least > 0 else deltas
+    return threshold(lambda start, stop: spread(_deltas(x, start, stop)), x.elements, k, x.kernels.bracket)
 
 
 def _energies(x: TensorInputs, least: float) -> list[float]:
     """The sum of the squares of the selected elements of each model."""
     found = [0.0] * len(x.values)
     for start, stop in spans(x.elements):
-        squares = _selected(x.deltas(start, stop), least).double().square_()
+        squares = _select(_deltas(x, start, stop), least).double().square_()
         # NaN and infinity are left to the slice that holds them, so that it is the one that is blamed.
         squares.nan_to_num_(0.0, 0.0, 0.0)
         found = [energy + float(row.sum()) for energy, row in zip(found, squares, strict=True)]
