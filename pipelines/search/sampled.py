@@ -84,8 +84,10 @@ def _tell(study: optuna.Study, asked: optuna.Trial, trial: Trial, rule: Rule) ->
     if trial.objective is None:
         study.tell(asked, state=TrialState.FAIL)
         return
-    for group, beyond in violations(trial, rule).items():
-        asked.set_constraint(group, beyond)
     _, less, gain = rank(trial, rule)
-    penalised = isinstance(study.sampler, CmaEsSampler) and not trial.admissible
-    study.tell(asked, _FAR * (less - 1) if penalised else gain)
+    if not isinstance(study.sampler, CmaEsSampler):
+        for group, beyond in violations(trial, rule).items():
+            asked.set_constraint(group, beyond)
+    elif not trial.admissible:
+        gain = _FAR * (less - 1)
+    study.tell(asked, gain)

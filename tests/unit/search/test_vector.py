@@ -39,7 +39,7 @@ def folders(tmp_path: Path) -> tuple[Path, list[Path]]:
     """A base in bfloat16, a model in bfloat16 and an adapter."""
     wide = pico.save_model(tmp_path / "wide", seed=0)
     base = cast(wide, tmp_path / "base", torch.bfloat16)
-    one = cast(pico.save_tuned(wide, tmp_path / "wide-one", seed=1), tmp_path / "one", torch.bfloat16)
+    one = cast(pico.save_tuned(wide, tmp_path / "wide-one", seed=1, scale=0.004), tmp_path / "one", torch.bfloat16)
     return base, [one, save_lora(base, tmp_path / "two", seed=2)]
 
 
@@ -97,7 +97,9 @@ def test_shared_vector_of_a_head_stored_twice_gives_the_bytes_of_the_merge(tmp_p
 
     plain = pico.save_model(tmp_path / "plain", seed=0)
     base = edited(plain, tmp_path / "base", with_head)
-    models = [pico.save_tuned(plain, tmp_path / name, seed=seed) for name, seed in (("one", 1), ("two", 2))]
+    models = [
+        pico.save_tuned(plain, tmp_path / name, seed=seed, scale=0.004) for name, seed in (("one", 1), ("two", 2))
+    ]
     check_equal(tmp_path, base, models, {"kind": "ties", "density": 0.5})
 
 
