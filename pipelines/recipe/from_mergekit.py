@@ -2,11 +2,9 @@
 
 import json
 import re
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import yaml
 from pydantic import ValidationError
 
 from pipelines.errors import wrong
@@ -14,10 +12,9 @@ from pipelines.merge.config import MergeConfig
 from pipelines.merge.mergekit_methods import METHODS
 from pipelines.recipe.mergekit_file import Chain, File, Given, Model, read_file
 from pipelines.recipe.mergekit_methods import WITHIN, Beyond, Job, own
+from pipelines.recipe.mergekit_text import recipe_text
 
-MERGED = "merged"
 _DTYPES = ("float32", "bfloat16", "float16")
-_WIDE = 100
 
 
 class Folder(NamedTuple):
@@ -60,7 +57,7 @@ def from_mergekit(written: Any, where: str, path: str, look: Look) -> Translatio
     entry = _named(fields, uses)
     if WITHIN in json.dumps(entry):
         notes += (f"a list is spread over the layers ({WITHIN}); all else gets its first number, as in mergekit",)
-    return Translation(_text(where, path, sources[merge.base][0], entry, notes), notes)
+    return Translation(recipe_text(where, path, sources[merge.base][0], entry, notes), notes)
 
 
 def _whole(file: File, look: Look) -> tuple[File, tuple[str, ...]]:
@@ -281,40 +278,3 @@ def _source(model: Model, look: Look) -> tuple[dict[str, str], tuple[str, ...]]:
     if re.fullmatch(r"\w[\w.-]*/[\w.-]+", model.path):
         return {"hub": model.path} | ({"revision": model.revision} if model.revision else {}), ()
     return {"path": model.path}, (f"{model.path}: is no folder here and no name on the hub, owner/name",)
-
-
-def _text(where: str, path: str, base: dict[str, str], fields: dict[str, Any], notes: tuple[str, ...]) -> str:
-    """The recipe as text."""
-    hub = "hub" in json.dumps([base, fields["models"]])
-    comments = [f"Translated from {where}, a file of mergekit.", f"  burnish validate {path}"]
-    comments += [f"  burnish lock {path}     pin what the hub has now"] if hub else []
-    comments += [f"  burnish run {path}", *(["What to know:"] if notes else [])]
-    lines = [f"# {comment}" for comment in comments]
-    for note in notes:
-        lines += textwrap.wrap(note, 110, initial_indent="# - ", subsequent_indent="#   ", break_on_hyphens=False)
-    name = re.sub(r"[^A-Za-z0-9_-]", "-", re.sub(r".*/|\.[^.]*$", "", path))
-    lines += ["burnish: 1", f"name: {_flow(name)}", "", f"base: {_flow(base)}", "", "merge:", f"  {MERGED}:"]
-    lines += _block(fields, "    ")
-    lines += ["", "export:", f"  ship: {{model: {MERGED}, formats: [safetensors]}}", ""]
-    return "\n".join(lines)
-
-
-def _block(fields: Mapping[str, Any], indent: str) -> Iterator[str]:
-    """A mapping with an entry a line; what is too long for a line, and every list of mappings, goes below its key."""
-    for key, value in fields.items():
-        flow = f"{indent}{_flow(key)}: {_flow(value)}"
-        listed = isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
-        if listed:
-            yield f"{indent}{_flow(key)}:"
-            yield from (f"{indent}  - {_flow(one)}" for one in value)
-        elif isinstance(value, Mapping) and len(flow) > _WIDE:
-            yield f"{indent}{_flow(key)}:"
-            yield from _block(value, indent + "  ")
-        else:
-            yield flow
-
-
-def _flow(value: Any) -> str:
-    """A value on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True)
-    return text.removesuffix("\n").removesuffix("\n...")

@@ -183,6 +183,16 @@ def test_bad_models_get_our_messages_before_mergekit_runs(pico_base, pico_tuned,
         merged(tmp_path / "out", pico_base, {lacking: 1.0}, method=method, engine="mergekit")
 
 
+def test_a_tied_head_that_mergekit_would_add_is_refused(pico_base: Path, pico_tuned, tmp_path: Path) -> None:
+    stored = edited(
+        pico_tuned[0],
+        tmp_path / "stored",
+        lambda all_: all_ | {"lm_head.weight": all_["model.embed_tokens.weight"] + 0},
+    )
+    with pytest.raises(UserError, match=r"mergekit wrote other tensors than the base has \(got lm_head\.weight\)"):
+        merged(tmp_path / "out", pico_base, {stored: 1.0}, method={"kind": "ties"}, engine="mergekit")
+
+
 @pytest.mark.slow
 def test_hash_seeds_and_a_missing_network_change_no_byte(pico_base: Path, pico_tuned, tmp_path: Path) -> None:
     # 1.5: the donor of config and tokenizer came from a set, and the card asked the hub about ck/base.
