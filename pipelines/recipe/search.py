@@ -21,6 +21,10 @@ from pipelines.search.config import MergeEntry, Over, Range, Rules, Search, Sear
 from pipelines.search.space import Params, canonical, changed, ends, places
 
 
+_PARTS: tuple[Path, ...] = (("low",), (), ("high",))
+"""What of a range is tried: its ends, and a number between them."""
+
+
 def searches(
     recipe: Recipe, names: Names, measured: Sequence[Node], scores: Mapping[str, Mapping[str, ScoresRef]]
 ) -> list[Node]:
@@ -108,12 +112,14 @@ def _value_problems(recipe: Recipe, entry: MergeEntry, written: str, where: Path
     merge, known = entry.plain(), places(entry)
     others = {path: list(ends(values)) for path, values in entry.search.over.items() if path in known}
     rest = [{}, {path: every[0] for path, every in others.items()}, {path: every[-1] for path, every in others.items()}]
+    values = entry.search.over[written]
     for index, value in enumerate(others[written]):
-        values = entry.search.over[written]
-        inside: Path = (*where, ("low", "step", "high")[index] if isinstance(values, Range) else index)
+        inside: Path = (*where, *_PARTS[index]) if isinstance(values, Range) else (*where, index)
         tried = [_mistake(merge, with_this | {written: value}, recipe.origin(inside)) for with_this in rest]
-        if all(tried) and tried[0]:
-            yield tried[0]._replace(where=f"{recipe.origin(inside)}: {'.'.join(map(str, inside))}")
+        if all(tried) and (problem := tried[0]):
+            fraction = inside == where and "whole number" in problem.what
+            fix = "Add step: 1" if fraction else problem.fix
+            yield problem._replace(where=at(recipe.origin(inside), inside, "").where, fix=fix)
 
 
 def _mistake(merge: MergeConfig, params: Params, origin: Origin) -> Problem | None:
