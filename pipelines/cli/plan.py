@@ -40,7 +40,7 @@ def _advice(prepared: Prepared) -> list[Advised]:
 
 
 def _step(step: Step) -> dict[str, object]:
-    known = step.record or step.before
+    known = step.record or step.estimate
     return {
         "name": step.node.id,
         "stage": step.node.stage.name,
@@ -52,11 +52,11 @@ def _step(step: Step) -> dict[str, object]:
 
 
 def as_text(steps: list[Step]) -> str:
-    """The plan as lines: stage, state, what it took last time, why."""
+    """The plan as lines: stage, state, what it will take, why."""
     wide = max((len(step.node.id) for step in steps), default=0)
     lines = [_line(step, wide) for step in steps]
     todo = [step for step in steps if not step.record]
-    known = [step.before.seconds for step in todo if step.before]
+    known = [step.estimate.seconds for step in todo if step.estimate]
     if not todo:
         lines.append("Nothing to do.")
     else:
@@ -67,6 +67,6 @@ def as_text(steps: list[Step]) -> str:
 
 
 def _line(step: Step, wide: int) -> str:
-    known = step.before if not step.record else None
+    known = step.estimate
     took = f"~{known.seconds:.0f} s, {known.peak_bytes / 1e9:.1f} GB" if known else ""
     return f"{step.node.id:<{wide}}  {step.state:<6}  {took:<16}  {'; '.join(step.reasons)}".rstrip()

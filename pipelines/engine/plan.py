@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 from pipelines.engine.digest import Digests
 from pipelines.engine.graph import Graph, Node
 from pipelines.engine.identity import Payload, differences, key, payload
+from pipelines.engine.stage import Estimate
 from pipelines.engine.store import Record, Store
+from pipelines.engine.worker import load_attribute
 from pipelines.errors import Problem
 
 CACHED, RUN, HELD = "cached", "run", "held back"
@@ -20,7 +23,8 @@ _RESERVE_BYTES = 64 << 20
 class Step:
     """One node of the plan: its key, its finished artifact where there is one, and why it is made where there is none.
 
-    `before` is the newest artifact that this entry of the recipe made, whatever its key: what it took is the estimate.
+    `before` is the newest artifact that this entry of the recipe made, whatever its key. What it took is the estimate;
+    the first time the stage may know.
     """
 
     node: Node
@@ -29,6 +33,7 @@ class Step:
     record: Record | None
     reasons: tuple[str, ...]
     before: Record | None
+    estimate: Estimate | None = None
 
     @property
     def state(self) -> str:
@@ -41,6 +46,7 @@ def make_plan(graph: Graph, store: Store, recipe: str, verify: bool = False) -> 
     history = read_history(store.home, recipe)
     keys: dict[str, str] = {}
     fresh: set[str] = set()
+    made: dict[str, Record | None] = {}
     steps = []
     for node in graph:
         identity = payload(node, keys, digests.of)
@@ -51,14 +57,16 @@ def make_plan(graph: Graph, store: Store, recipe: str, verify: bool = False) -> 
         reasons = () if record else _reasons(node, keys[node.id], identity, known, fresh)
         if not record:
             fresh.add(node.id)
-        steps.append(Step(node, keys[node.id], identity, record, reasons, before))
+        made[node.id] = record
+        estimate = None if record else _estimate(node, before, made, store)
+        steps.append(Step(node, keys[node.id], identity, record, reasons, before, estimate))
     digests.save()
     return steps
 
 
 def disk_problems(steps: list[Step], store: Store) -> list[Problem]:
-    """Whether the disk holds what the stages to be run made last time, and a little more."""
-    needed = sum(step.before.bytes for step in steps if not step.record and step.before) + _RESERVE_BYTES
+    """Whether the disk holds what the stages to be run will make, as far as that is known, and a little more."""
+    needed = sum(step.estimate.bytes for step in steps if step.estimate) + _RESERVE_BYTES
     place = next(folder for folder in [store.home, *store.home.parents] if folder.exists())
     free = shutil.disk_usage(place).free
     if free < needed:
@@ -76,6 +84,17 @@ def busy_problems(steps: list[Step], store: Store) -> list[Problem]:
         for step, writer in writers
         if writer
     ]
+
+
+def _estimate(node: Node, before: Record | None, made: Mapping[str, Record | None], store: Store) -> Estimate | None:
+    """What it took last time; else what the stage says of inputs that are there."""
+    if before:
+        return Estimate(before.seconds, before.peak_bytes, before.bytes)
+    inputs = {name: store.artifact(record, name) for name in node.inputs if (record := made[name])}
+    if not node.stage.estimate or len(inputs) < len(node.inputs):
+        return None
+    estimate: Estimate = load_attribute(node.stage.estimate)(node.config, inputs)
+    return estimate
 
 
 def read_history(home: Path, recipe: str) -> dict[str, dict[str, Any]]:

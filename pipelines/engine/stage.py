@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -102,12 +102,21 @@ Inputs = Mapping[str, Artifact]
 """Artifacts by the value of the Ref that names them: `inputs[config.base]`."""
 
 
+class Estimate(NamedTuple):
+    """What making something takes: wall seconds, private memory and disk, both in bytes."""
+
+    seconds: float
+    peak_bytes: int
+    bytes: int
+
+
 @dataclass(frozen=True)
 class Stage:
     """A verb of the pipeline.
 
     `run` names `run(config, inputs, out_dir) -> dict`: it fills `out_dir` and returns small JSON.
     `check` names a light `check(config) -> list[Problem]`, called before anything is started.
+    `estimate` names a light `estimate(config, inputs) -> Estimate`, asked before the first time that something is made.
     `version` is raised whenever the same config would make something different.
     A `resumable` stage finds in `out_dir` what an earlier, killed attempt left there.
     A `launched` stage has a field `launch: Launch` and may run as several processes.
@@ -120,6 +129,7 @@ class Stage:
     run: str
     makes: str | Callable[[Any], str]
     check: str = ""
+    estimate: str = ""
     resumable: bool = False
     launched: bool = False
     packages: tuple[str, ...] = ()

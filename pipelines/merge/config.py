@@ -113,5 +113,11 @@ def shard_bytes(size: str | None) -> int | None:
 
 
 STAGE = Stage(
-    "merge", 2, MergeConfig, run="pipelines.merge.run:run", makes=lambda config: config.output, resumable=True
+    "merge",
+    2,
+    MergeConfig,
+    run="pipelines.merge.run:run",
+    estimate="pipelines.merge.estimate:estimate",
+    makes=lambda config: config.output,
+    resumable=True,
 )

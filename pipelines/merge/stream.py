@@ -6,7 +6,7 @@ Every element is computed by itself, in fp32, and rounded once, so threads, piec
 import importlib
 import os
 import queue
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -36,6 +36,9 @@ PIECE = 1 << 22
 """Elements of a tensor that one thread merges; the rest of a larger one is merged beside it."""
 COMPILED = 1 << 24
 """Elements of a model from which on compiled kernels are worth their start."""
+
+WHOLE = ("iso_c", "tsv_m")
+"""Methods that compute whole matrices."""
 
 Job = Callable[[], "Done"]
 
@@ -164,6 +167,7 @@ class _Merge(NamedTuple):
             read = x.base
         else:
             weights = plan.weights_at(source)
+            _check_weights(self.method, source, weights)
             read = merged_read(self.method.at(source, plan.depth(source)), x, weights)
             read = posted(self.post, x, read, weights)
         step = _step(plan, source, self.chunk)
@@ -183,6 +187,13 @@ class _Merge(NamedTuple):
                 raise _blame(self.plan, x, name, start, stop)
             self.writer.write(name, values, start)
         return Done(name, span[1] - span[0])
+
+
+def _check_weights(method: Kind, tensor: str, weights: Sequence[float]) -> None:
+    """A schedule may make all weights 0 somewhere, where a mean of them is not defined."""
+    if method.kind in ("linear", "nuslerp", "karcher") and not any(weights):
+        fix = "Give one of the models a weight there; weight 0 for all is no way to keep the base"
+        raise wrong("models", f"the weights of all models are 0 at {tensor}", "", fix)
 
 
 def _step(plan: Plan, name: str, chunk: int) -> int:

@@ -349,3 +349,9 @@ def test_blocks_of_an_adapter_do_not_depend_on_slices() -> None:
         pieces = [product.read(start, min(start + step, 577_000)) for start in range(0, 577_000, step)]
         assert torch.cat(pieces).equal(expected)
     assert product.square() == pytest.approx(float(expected.square().sum()), rel=1e-4)
+
+
+def test_schedule_that_weighs_nothing_somewhere_is_refused(trio, tmp_path: Path) -> None:
+    models = [(trio[1], {"*.layers.0.*": 0.0, "*": 1.0}), (trio[2], [0.0, 1.0])]
+    with pytest.raises(UserError, match=r"models: the weights of all models are 0 at model\.layers\.0\."):
+        merged(tmp_path / "out", trio[0], models)
