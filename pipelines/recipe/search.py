@@ -20,7 +20,6 @@ from pipelines.search.config import STAGE as SEARCH
 from pipelines.search.config import MergeEntry, Over, Range, Rules, Search, SearchConfig
 from pipelines.search.space import Params, canonical, changed, ends, places
 
-
 _PARTS: tuple[Path, ...] = (("low",), (), ("high",))
 """What of a range is tried: its ends, and a number between them."""
 
@@ -109,13 +108,14 @@ def _unfit(recipe: Recipe, search: Search, values: Over, where: Path) -> Problem
 def _value_problems(recipe: Recipe, entry: MergeEntry, written: str, where: Path) -> Iterator[Problem]:
     """Values with which the merge has no meaning, whatever the other searched parameters are."""
     assert entry.search is not None
-    merge, known = entry.plain(), places(entry)
-    others = {path: list(ends(values)) for path, values in entry.search.over.items() if path in known}
+    merge, known, values = entry.plain(), places(entry), entry.search.over[written]
+    over = entry.search.over.items()
+    others = {canonical(place): list(ends(tried)) for path, tried in over for place in known.get(path, ())}
     rest = [{}, {path: every[0] for path, every in others.items()}, {path: every[-1] for path, every in others.items()}]
-    values = entry.search.over[written]
-    for index, value in enumerate(others[written]):
+    one = canonical(known[written][0])
+    for index, value in enumerate(others[one]):
         inside: Path = (*where, *_PARTS[index]) if isinstance(values, Range) else (*where, index)
-        tried = [_mistake(merge, with_this | {written: value}, recipe.origin(inside)) for with_this in rest]
+        tried = [_mistake(merge, with_this | {one: value}, recipe.origin(inside)) for with_this in rest]
         if all(tried) and (problem := tried[0]):
             fraction = inside == where and "whole number" in problem.what
             fix = "Add step: 1" if fraction else problem.fix
