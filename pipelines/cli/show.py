@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.cli.arguments import add_recipe, answer
 from pipelines.cli.made import chosen_one, steps_of
-from pipelines.cli.merge_advice import measured, tell
+from pipelines.cli.measure_advice import measured, tell
 from pipelines.cli.merge_advice import told as as_data
 from pipelines.engine.plan import Step
 from pipelines.engine.store import Record, Store
