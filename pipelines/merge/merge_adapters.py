@@ -56,7 +56,8 @@ def _write(plan: Plan, config: MergeConfig, folder: Path, dtype: str) -> dict[st
     if config.method.kind == "cat":
         return facts
     most, where = max(shares)
-    cut = {"share": _rounded(discarded / energy if energy else 0.0), "most": _rounded(most), "where": where}
+    share = discarded / energy if energy else 0.0
+    cut = {"share": _rounded(share), "most": _rounded(most), "where": where if most else ""}
     return {**facts, "discarded": cut}
 
 
