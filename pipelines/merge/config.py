@@ -8,10 +8,12 @@ from pipelines.engine.stage import RUNTIME, Config, DatasetRef, ModelRef, Stage,
 from pipelines.merge.kinds import Kind, Mergekit, Method, Number, Post
 from pipelines.merge.mergekit_methods import METHODS, check_parameters
 from pipelines.merge.mergekit_rules import check_mergekit
-from pipelines.merge.schedule import Scheduled, numbers
+from pipelines.merge.schedule import Scheduled, meeting, numbers
 
 ADAPTER_METHODS = ("cat", "svd", "knots")
 """Methods whose result is low-rank, so that it can be an adapter again."""
+MEANS = ("linear", "nuslerp", "karcher")
+"""Methods that have no result where the weights sum to 0; the others have the base."""
 
 
 class Member(Config):
@@ -71,7 +73,7 @@ class MergeConfig(Config):
             raise ValueError(f"post is not for {method.kind}; task_arithmetic makes a model of the same sum")
         if self.quantised and (count > 1 or method.kind != "linear" or self.engine != "burnish"):
             raise ValueError("quantised is for a single adapter baked by linear, not by mergekit")
-        _check_weights(method, [numbers(member.weight) for member in self.models])
+        _check_weights(method, [member.weight for member in self.models])
         return self
 
     @model_validator(mode="after")
@@ -90,21 +92,21 @@ class MergeConfig(Config):
         return self
 
 
-def _check_weights(method: Kind, weights: list[list[float]]) -> None:
-    """Weights must have a meaning in the formula. ValueError where they have none."""
+def _check_weights(method: Kind, weights: list[Any]) -> None:
+    """Weights, which may be schedules, must have a meaning in the formula. ValueError where they have none."""
     kind = method.kind
-    every = [number for numbers_ in weights for number in numbers_]
+    every = [number for weight in weights for number in numbers(weight)]
     if not method.weighted and any(number != 1 for number in every):
         raise ValueError(f"{kind} takes no weights{'; alpha says how far to go' * (kind == 'interpolate')}")
     if not method.signed and min(every) < 0:
         why = "they are divided by their sum" if kind == "linear" else "signs or directions are averaged"
         raise ValueError(f"negative weights have no meaning in {kind}, where {why}; use task_arithmetic")
-    if not any(every):
-        raise ValueError(
-            "the weights sum to 0, so their mean is not defined"
-            if kind == "linear"
-            else "all weights are 0, so nothing would be merged"
-        )
+    counted = [any(met) for met in meeting(*((weight, 1.0) for weight in weights))]
+    if kind in MEANS and not all(counted):
+        somewhere = " at some tensors" if any(counted) else ""
+        raise ValueError(f"the weights sum to 0{somewhere}, so their mean is not defined")
+    if not any(counted):
+        raise ValueError("all weights are 0, so nothing would be merged")
 
 
 def shard_bytes(size: str | None) -> int | None:

@@ -26,7 +26,7 @@ else:
     Scheduled = Annotated[
         Annotated[N, Tag("number")]
         | Annotated[_Gradient[N], Tag("gradient")]
-        | Annotated[dict[str, _Tagged[N]], Tag("patterns")],
+        | Annotated[Annotated[dict[str, _Tagged[N]], Field(min_length=1)], Tag("patterns")],
         Discriminator(_shape),
     ]
 """A number for all tensors; or a list, spread evenly over the layers from first to last; or a mapping from patterns of
@@ -43,7 +43,7 @@ def depth_of(tensor: str, layers: int) -> float:
     """Where in the model a tensor is: 0 in the first layer and before it, 1 in the last and after it."""
     layer = layer_of(tensor)
     if layer is None:
-        return 0.0 if "embed" in tensor or "wte" in tensor or "wpe" in tensor else 1.0
+        return 0.0 if re.search(r"embed(?!_out)|wte|wpe", tensor) else 1.0
     return layer / (layers - 1) if layers > 1 else 0.0
 
 

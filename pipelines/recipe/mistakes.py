@@ -13,6 +13,8 @@ from pipelines.recipe.shape import Path, child, classes, fields_of, kinds, varia
 from pipelines.recipe.yaml_file import Item, Origin, shown
 
 _WANTS = {
+    "number": "a number",
+    "gradient": "a list",
     "string": "text",
     "int": "a whole number",
     "float": "a number",
@@ -62,9 +64,16 @@ def translate(error: ValidationError, config: type[BaseModel], item: Item, path:
     """The problems of one value: `item` was to become a `config`, and stands at `path` of the recipe."""
     by_place: dict[Path, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
+        if _is_long_enough(detail):
+            continue
         by_place.setdefault(_place(item, detail), []).append(detail)
     for place, details in by_place.items():
         yield _problem(config, item, path, place, details)
+
+
+def _is_long_enough(detail: ErrorDetails) -> bool:
+    """Whether a list is only said to be too short because some of its entries are wrong."""
+    return detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]
 
 
 def _place(item: Item, detail: ErrorDetails) -> Path:
@@ -94,11 +103,14 @@ def _problem(config: type[BaseModel], item: Item, path: Path, place: Path, detai
         return at(value.origin, full, "unknown key", "", fix)
     if kind == "missing":
         return at(holder.origin, full, "is missing", "", _about(annotation, holder, key))
-    if kind.startswith("union_tag"):
-        inner = annotation if not place else child(annotation, holder, key)[0]
+    inner = annotation if not place else child(annotation, holder, key)[0]
+    if kind.startswith("union_tag") and classes(inner, BaseModel):
         return _unknown_kind(inner, value, full)
     if kind == "value_error":
         return at(value.origin, full, str(context["error"]))
+    if kind == "too_short" and context["min_length"] > 1:
+        what = f"must have at least {context['min_length']} entries"
+        return at(value.origin, full, what, str(context["actual_length"]))
     if kind in ("too_short", "string_too_short"):
         return at(value.origin, full, "must not be empty")
     return at(value.origin, full, _wanted(details), shown(value), _near_choice(details, value))
@@ -151,6 +163,11 @@ def _wanted(details: list[ErrorDetails]) -> str:
         return f"must be {words} {context[bound]:g}"
     if kind == "string_pattern_mismatch":
         return f"must match {context['pattern']}"
+    if kind == "finite_number":
+        return "must be a finite number"
+    if kind == "union_tag_invalid":
+        tags = context["expected_tags"].replace("'", "").split(", ")
+        return f"must be {' or '.join(_WANTS.get(tag, tag) for tag in tags)}"
     wants = [_WANTS.get(detail["type"].split("_")[0], "") for detail in details if detail["type"].endswith(_MALFORMED)]
     named = " or ".join(dict.fromkeys(word for word in wants if word))
     return f"must be {named}" if named else details[0]["msg"].lower()

@@ -87,7 +87,8 @@ def merge(
 
 
 def bits(tensor: torch.Tensor) -> bytes:
-    return tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+    # A copy: an empty slice may have a stride that no view can be taken of.
+    return torch.cat([tensor.reshape(-1), tensor.new_empty(1)])[:-1].view(torch.uint8).numpy().tobytes()
 
 
 def grid(shape: Sequence[int], seed: int, count: int = 1) -> list[torch.Tensor]:

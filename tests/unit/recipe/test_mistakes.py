@@ -274,6 +274,66 @@ def test_recipe_with_one_mistake_is_explained(name: str, tmp_path: Path) -> None
     assert problems(make(tmp_path, RECIPE.replace(old, new, 1))) == expected
 
 
+MERGE_CASES: dict[str, tuple[str, str, str]] = {
+    "number": ("{kind: ties, density: 2}", "1", ".method.density: must be at most 1 (got 2)"),
+    "number of a list": ("{kind: ties, density: [0.1, 2]}", "1", ".method.density.1: must be at most 1 (got 2)"),
+    "text in a list": ("{kind: ties, density: [a, 0.1]}", "1", ".method.density.0: must be a number (got 'a')"),
+    "list of one": ("{kind: ties, density: [0.1]}", "1", ".method.density: must have at least 2 entries (got 1)"),
+    "pattern": ('{kind: ties, lambda: {"*.mlp.*": x}}', "1", ".method.lambda.*.mlp.*: must be a number (got 'x')"),
+    "list of a pattern": (
+        '{kind: ties, density: {"*.mlp.*": [0.1, 3]}}',
+        "1",
+        ".method.density.*.mlp.*.1: must be at most 1 (got 3)",
+    ),
+    "pattern of patterns": (
+        '{kind: ties, density: {"*.mlp.*": {"*": 1}}}',
+        "1",
+        ".method.density.*.mlp.*: must be a number or a list (got a mapping)",
+    ),
+    "no patterns": ("{kind: ties, density: {}}", "1", ".method.density: must not be empty"),
+    "not finite": ("{kind: ties, lambda: .nan}", "1", ".method.lambda: must be a finite number (got nan)"),
+    "schedule of a whole model": (
+        "{kind: ties, scope: global, density: [0.1, 0.2]}",
+        "1",
+        ".method: with scope: global one density holds for the whole model",
+    ),
+    "two that do not go together": (
+        "{kind: della, density: [0.05, 0.5]}",
+        "1",
+        (
+            ".method: density - epsilon, the smallest probability, must be more than 0 (got 0.05 and 0.1); "
+            "make epsilon smaller"
+        ),
+    ),
+    "weight": ("{kind: linear}", "x", ".models.0.weight: must be a number (got 'x')"),
+    "weight of a list": ("{kind: linear}", "[1, x]", ".models.0.weight.1: must be a number (got 'x')"),
+    "weight of a pattern": (
+        "{kind: ties}",
+        '{"*.mlp.*": x}',
+        ".models.0.weight.*.mlp.*: must be a number (got 'x')",
+    ),
+    "list of one weight": ("{kind: ties}", "[1]", ".models.0.weight: must have at least 2 entries (got 1)"),
+    "weights that are 0 somewhere": (
+        "{kind: linear}",
+        "[0, 1]",
+        ": the weights sum to 0 at some tensors, so their mean is not defined",
+    ),
+    "negative weight of a pattern": (
+        "{kind: ties}",
+        '{"*.mlp.*": -1}',
+        ": negative weights have no meaning in ties, where signs or directions are averaged; use task_arithmetic",
+    ),
+}
+"""What is said about a merge with this method and this weight of its model."""
+
+
+@pytest.mark.parametrize("name", MERGE_CASES)
+def test_merge_with_one_mistake_is_explained_in_one_line(name: str, tmp_path: Path) -> None:
+    method, weight, expected = MERGE_CASES[name]
+    text = RECIPE.replace(KEEP, f"  kept: {{models: [{{use: tuned, weight: {weight}}}], method: {method}}}")
+    assert problems(make(tmp_path, text)) == [f"recipe.yaml:13: merge.kept{expected}"]
+
+
 def test_recipe_without_mistakes_has_no_problems(tmp_path: Path) -> None:
     assert problems(make(tmp_path)) == []
 
