@@ -8,6 +8,7 @@ from pipelines.report.config import ReportConfig
 from pipelines.report.flips import Samples, flips
 from pipelines.report.measures import common_unit, contract, measures
 from pipelines.report.portable import portable, steady
+from pipelines.report.search_facts import searches, without_search
 
 SCHEMA_VERSION = 1
 BASE = "base"
@@ -45,7 +46,8 @@ def collect(config: ReportConfig, inputs: Mapping[str, Artifact], extras: Extras
         "bases": _entries(made, extras, lambda ref, item: _section(ref) == BASE and item.kind == "model"),
         "data": _entries(made, extras, lambda ref, item: item.kind == "dataset"),
         "training": _entries(made, extras, lambda ref, item: _section(ref) == "train"),
-        "merges": _entries(made, extras, _is_merge),
+        "merges": [{**entry, "facts": without_search(entry["facts"])} for entry in _entries(made, extras, _is_merge)],
+        "searches": searches(made, suites),
         "advice": _entries(made, Extras(), lambda ref, item: item.kind == "advice"),
         "selections": _entries(made, extras, lambda ref, item: _section(ref) == "select"),
         "exports": _entries(made, extras, lambda ref, item: item.kind == "export"),

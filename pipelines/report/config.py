@@ -29,4 +29,4 @@ class ReportConfig(Config):
     formats: tuple[ReportFormat, ...] = ("markdown",)
 
 
-STAGE = Stage("report", 1, ReportConfig, run="pipelines.report.run:run", makes="report")
+STAGE = Stage("report", 2, ReportConfig, run="pipelines.report.run:run", makes="report", packages=("matplotlib",))

@@ -10,6 +10,7 @@ from pipelines.report.kept import answers, learned_and_kept, selection
 from pipelines.report.made import data, training
 from pipelines.report.origin import comparability, limits, provenance, reproduce
 from pipelines.report.scored import scores
+from pipelines.report.searched import search
 from pipelines.report.shipped import exports, merges
 from pipelines.report.text import name
 
@@ -23,6 +24,7 @@ SECTIONS: dict[str, tuple[Renderer, ...]] = {
     "gates": (gates,),
     "scores": (scores,),
     "learned and kept": (learned_and_kept,),
+    "search": (search, partial(search, rest=False)),
     "selection": (selection,),
     "answers": (partial(answers, examples=10), partial(answers, examples=3), partial(answers, examples=0)),
     "data": (data,),
@@ -37,7 +39,8 @@ SECTIONS: dict[str, tuple[Renderer, ...]] = {
 """In the order of reading; each from its fullest form to its shortest."""
 
 GIVES_WAY = (
-    "answers", "comparability", "provenance", "answers", "data", "merges", "training", "export", "selection",
+    "answers", "search", "comparability", "provenance", "answers", "data", "merges", "training", "export", "search",
+    "selection",
     "answers", "learned and kept", "limits", "scores", "gates",
 )  # fmt: skip
 """What is shortened first when there is too much. A section past its shortest form is left out."""

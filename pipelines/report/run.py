@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pipelines.engine.stage import Inputs
 from pipelines.engine.store import RECORD, write_json
+from pipelines.engine.worker import load_attribute
 from pipelines.report.collect import BASE, Extras, collect
 from pipelines.report.config import ReportConfig
 from pipelines.report.render import render
@@ -17,11 +19,22 @@ VERIFICATION = "verification.json"
 def run(config: ReportConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
     """Fill `out_dir` with report.json and the formats that are asked for."""
     report = collect(config, inputs, Extras(_samples(config, inputs), _settings(inputs), _checks(inputs)))
+    _draw(report["searches"], out_dir)
     write_json(out_dir / "report.json", report)
     page = render(report)
     if "markdown" in config.formats:
         (out_dir / "report.md").write_text(page, encoding="utf-8")
     return {"verdict": report["verdict"] and report["verdict"]["verdict"], "characters": len(page)}
+
+
+def _draw(searches: list[dict[str, Any]], out_dir: Path) -> None:
+    """The front of every search as a picture, noted in the report, where what draws it is installed."""
+    fronts = [entry for entry in searches if entry["facts"]["pareto"]]
+    if fronts and find_spec("matplotlib"):
+        draw = load_attribute("pipelines.report.pareto:draw")
+        for entry in fronts:
+            entry["picture"] = f"pareto-{entry['id'].partition('.')[2]}.svg"
+            (out_dir / entry["picture"]).write_text(draw(entry["facts"]), encoding="utf-8")
 
 
 def _samples(config: ReportConfig, inputs: Inputs) -> dict[tuple[str, str, str], list[dict[str, Any]]]:

@@ -11,7 +11,7 @@ import pytest
 from pipelines.engine.stage import Runtime, Stage
 
 GOLDEN = Path(__file__).with_name("identity.json")
-ROOMS = ("base", "prepare", "replay", "train", "merge", "evaluate", "gate", "select", "export", "report")
+ROOMS = ("base", "prepare", "replay", "train", "merge", "evaluate", "gate", "select", "export", "report", "search")
 
 
 def stage_of(room: str) -> Stage:
