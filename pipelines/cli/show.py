@@ -59,7 +59,7 @@ def _advice(args: argparse.Namespace) -> int:
 
 
 def _is_merge(step: Step) -> bool:
-    return step.node.stage.name == "merge"
+    return step.node.id.startswith("merge.")
 
 
 def _advice_on(args: argparse.Namespace, store: Store, step: Step, steps: Mapping[str, Step]) -> Any:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pipelines.merge.advice_config import Lineage
 from pipelines.merge.cautions import cautions, of_merging
+from pipelines.merge.descent import UNRELATED
 from pipelines.merge.grounds import (
     ALIGNED,
     BARRIER,
@@ -19,7 +20,6 @@ from pipelines.merge.grounds import (
     CODE,
     CONFLICT,
     CONNECTED,
-    FAR,
     KNOTS,
     LORA_SOUPS,
     MANY,
@@ -28,6 +28,7 @@ from pipelines.merge.grounds import (
     SIGNS,
     SMALL,
     SOUPS,
+    STRANGE,
     SYSTEMATIC,
     TASK_VECTORS,
     WISE_FT,
@@ -88,13 +89,16 @@ def _unfit(facts: Facts) -> Ruling | None:
 
 def _other_base(facts: Facts) -> Ruling | None:
     sizes = {model.name: model.size for model in facts.models}
-    far = [f"{name} is {size:.2g} of the base's norm away from it" for name, size in sizes.items() if size > FAR]
-    unread = [parent for parent in facts.lineage.parents if parent.foreign and parent.name not in sizes]
-    told = [*far, *(f"{parent.name} goes back to {parent.foreign}" for parent in unread)]
+    told = []
+    for parent in facts.lineage.parents:
+        limit, size = UNRELATED if parent.method and not parent.foreign else STRANGE, sizes.get(parent.name)
+        if size is not None and size >= limit:
+            told.append(f"{parent.name} is {size} of the base's norm away from it (at least {limit}, uncalibrated)")
+        elif size is None and parent.foreign:
+            told.append(f"{parent.name} goes back to {parent.foreign}")
     if not told:
         return None
-    limit = f" (more than {FAR}, uncalibrated)" if far else ""
-    says = f"not of one base: {'; '.join(told)}{limit}. Only models tuned from one base lie in one basin"
+    says = f"not of one base: {'; '.join(told)}. Only models tuned from one base lie in one basin"
     return Ruling(Verdict.APART, says, BASIN, (distil(facts.lineage),))
 
 

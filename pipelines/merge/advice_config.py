@@ -25,6 +25,8 @@ class Lineage(Config):
         "", description="Method and learning rate of the first training run, as recipe lines have it."
     )
     replay: str = Field("", description="A replay buffer that the recipe fills.")
+    objective: str = Field("", description="What the recipe selects by, as a search has it.")
+    suite: str = Field("dev", description="Suite that the recipe selects on.")
     files: tuple[str, ...] = Field((), description="Files of all their datasets, where one dataset can read them all.")
 
     @property

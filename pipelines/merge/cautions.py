@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
+from pipelines.merge.descent import FAR
 from pipelines.merge.grounds import (
     ARITHMETIC,
     AT_SCALE,
     BASIN,
     CODE,
+    DARE,
     KEPT,
     LARGE,
     MANY,
@@ -43,6 +45,9 @@ def _of_models(facts: Facts) -> Iterator[Reason]:
     for model in facts.models:
         if model.size == 0:
             yield Reason(f"{model.name} is the base itself: leave it out", ARITHMETIC)
+        elif model.size >= FAR:
+            says = f"{model.name} is {model.size} of the base's norm away from it (at least {FAR}, uncalibrated)"
+            yield Reason(f"{says}: far for a fine-tune, so a merge may lose what it learned", DARE)
         elif model.unchanged > UNCHANGED:
             says = (
                 f"{model.unchanged:.0%} of {model.name}'s weights are the base's in bfloat16 (more than "

@@ -3,8 +3,9 @@
 Task vectors: Ilharco et al. 2022, arXiv 2212.04089. Signs among the top 20 % of magnitudes: Yadav et al. 2023, arXiv
 2306.01708, section 3.
 
-Tensors of up to SAMPLE elements are read whole; of larger ones as many elements are read in runs whose places depend
-on the tensor's name alone, and sums are scaled up. Products of two adapters are exact, from their factors.
+Norms and biases are left out: they are few and large, and hardly move. Tensors of up to SAMPLE elements are read
+whole; of larger ones as many elements are read in runs whose places depend on the tensor's name alone, and sums are
+scaled up. Products of two adapters are exact, from their factors.
 """
 
 import math
@@ -54,16 +55,18 @@ class _Sums(NamedTuple):
 
 def measure(models: Sequence[str], names: Sequence[str], open_: Callable[[str], Tensor]) -> Evidence:
     """The evidence on `models`, from the tensors `names` that `open_` opens one at a time. The same for any order."""
-    sums, matrices = [], []
+    sums, matrices, parameters = [], [], 0
     for done, name in enumerate(sorted(names), 1):
         tensor = open_(name)
-        sums.append(_sums(tensor))
+        parameters += tensor.x.elements
+        if not tensor.x.vector:
+            sums.append(_sums(tensor))
         if tensor.x.matrix and len(tensor.x.shape) == 2 and _touched(tensor):
             matrices.append(name)
         progress(done, len(names), "tensors")
     picked = sorted(random.Random(0).sample(matrices, min(MATRICES, len(matrices)))) if len(models) > 1 else []
     return Evidence(
-        parameters=sum(one.elements for one in sums),
+        parameters=parameters,
         sampled=sum(one.sampled for one in sums),
         matrices=tuple(picked),
         models=tuple(_model(name, place, sums) for place, name in enumerate(models)),
@@ -95,7 +98,7 @@ def _sums(tensor: Tensor) -> _Sums:
     for first, second in combinations_with_replacement(range(count), 2):
         if x.products[first] is not None and x.products[second] is not None:
             gram[first, second] = gram[second, first] = product(tensor.factors[first], tensor.factors[second])
-    tops = {} if x.vector or not sampled else _tops(deltas, scale)
+    tops = _tops(deltas, scale) if sampled else {}
     return _Sums(_group(x.name), x.elements, sampled, float(base @ base) * scale, gram, unchanged * scale, tops)
 
 

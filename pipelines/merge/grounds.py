@@ -8,8 +8,8 @@ from typing import NamedTuple
 from pipelines.merge.advice_config import Lineage
 from pipelines.merge.signals import Curve, Evidence, ModelSignals, PairSignals
 
-FAR = 0.5
-"""|tau| / |theta_base| from which on a model is taken for no descendant of the base."""
+STRANGE = 0.5
+"""|tau| / |theta_base| from which on a model of unknown descent is taken for no descendant of the base."""
 BARRIER = 0.1
 """Nats per token above the straight line between two ends."""
 CONFLICT = 0.15
@@ -35,6 +35,7 @@ WISE_FT = "Wortsman et al. 2021, arXiv 2109.01903"
 COCKTAIL = "Xiao et al. 2023, LM-Cocktail, arXiv 2311.13534"
 SOUPS = "Wortsman et al. 2022, arXiv 2203.05482"
 TASK_VECTORS = "Ilharco et al. 2022, arXiv 2212.04089"
+DARE = "Yu et al. 2023, arXiv 2311.03099"
 SIGNS = "Yadav et al. 2023, arXiv 2306.01708"
 BENCH = "MergeBench 2025, arXiv 2505.10833"
 CODE = "arXiv 2601.21115"

@@ -1,11 +1,10 @@
 """What to do next, as lines of a recipe."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipelines.merge.advice_config import Lineage
 
-LAMBDAS = "lambda 0.3, 0.5 and 1"
+LAMBDAS = "over: {method.lambda: [0.3, 0.5, 0.8, 1.0]}"
 _RATIO = 0.05
 
 
@@ -17,34 +16,31 @@ class Step(NamedTuple):
 
 
 def interpolate(lineage: Lineage) -> Step:
-    """WiSE-FT at several alphas: alpha 1 is the model itself."""
-    alphas = ("0.3", "0.5", "0.7", "0.85")
-    name = lineage.parents[0].name
-    entries = [f"{name}-{alpha.replace('.', '')}" for alpha in alphas]
-    lines = [
-        f"  {entry}: {{{_base(lineage)}models: [{{use: {name}}}], method: {{kind: interpolate, alpha: {alpha}}}}}"
-        for entry, alpha in zip(entries, alphas, strict=True)
-    ]
-    says = f"measure every alpha and {name} itself on a development suite, and let select pick"
-    return Step(says, ("merge:", *lines, *_selected([name, *entries])))
+    """WiSE-FT; alpha 1 is the model itself."""
+    says = f"search alpha on a development suite{_goal(lineage)}"
+    alphas = _search(lineage, "over: {method.alpha: [0.3, 0.5, 0.7, 0.85, 1.0]}")
+    return Step(says, _merge(lineage, f"{lineage.parents[0].name}-kept", "{kind: interpolate, alpha: 0.7}", alphas))
 
 
 def soup(lineage: Lineage) -> Step:
-    """A greedy soup, begun with all of them."""
-    says = "the mean of all; for a greedy soup add models from the best down, and keep those that do not hurt on dev"
-    names = [parent.name for parent in lineage.parents]
-    return Step(says, (*_merge(lineage, "soup", "{kind: linear}"), *_selected([*names, "soup"])))
+    """A greedy soup: models are added from the best down, those that hurt are left out."""
+    trials = 2 * len(lineage.parents) - 1
+    says = f"a greedy soup on a development suite{_goal(lineage)}; without search it is the mean of all"
+    return Step(says, _merge(lineage, "soup", "{kind: linear}", _search(lineage, f"by: greedy, trials: {trials}")))
 
 
 def experts(lineage: Lineage) -> tuple[Step, ...]:
     """Task arithmetic, then TIES."""
-    says = f"task arithmetic; try {LAMBDAS} too, on a development suite"
-    first = Step(says, _merge(lineage, "summed", "{kind: task_arithmetic, lambda: 0.8}"))
-    return first, ties(lineage, "then TIES, if that is not enough")
+    says = f"task arithmetic, lambda searched on a development suite{_goal(lineage)}"
+    method = "{kind: task_arithmetic, lambda: 0.8}"
+    return Step(says, _merge(lineage, "summed", method, _search(lineage, LAMBDAS))), ties(
+        lineage, "then TIES, if that is not enough"
+    )
 
 
 def ties(lineage: Lineage, says: str) -> Step:
-    return Step(f"{says}; try {LAMBDAS}", _merge(lineage, "elected", "{kind: ties, density: 0.2, lambda: 1.0}"))
+    method = "{kind: ties, density: 0.2, lambda: 1.0}"
+    return Step(says, _merge(lineage, "elected", method, _search(lineage, LAMBDAS)))
 
 
 def concatenate(lineage: Lineage) -> tuple[Step, ...]:
@@ -102,13 +98,19 @@ def apart(lineage: Lineage) -> Step:
 
 def _merge(lineage: Lineage, name: str, method: str, *more: str) -> tuple[str, ...]:
     models = ", ".join(f"{{use: {parent.name}}}" for parent in lineage.parents)
-    fields = ", ".join([f"models: [{models}]", f"method: {method}", *more])
-    return ("merge:", f"  {name}: {{{_base(lineage)}{fields}}}")
+    base = [] if lineage.base == "base" else [f"base: {lineage.base}"]
+    fields = [*base, f"models: [{models}]", f"method: {method}", *more]
+    return ("merge:", f"  {name}:", *(f"    {field}" for field in fields))
+
+
+def _search(lineage: Lineage, rule: str) -> str:
+    objective = lineage.objective or "maximize: SCORE"
+    return f"search: {{{rule}, objective: {{{objective}}}, suite: {lineage.suite}}}"
+
+
+def _goal(lineage: Lineage) -> str:
+    return "" if lineage.objective else ", by the name of one of its scores in place of SCORE"
 
 
 def _base(lineage: Lineage) -> str:
     return "" if lineage.base == "base" else f"base: {lineage.base}, "
-
-
-def _selected(names: Sequence[str]) -> tuple[str, ...]:
-    return ("select:", f"  best: {{from: [{', '.join(names)}], suite: dev, maximize: SCORE}}")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 class ModelSignals(NamedTuple):
     """One model against the base.
 
-    `size` is |tau| / |theta_base| over the whole model, `layers` the same layer by layer. `unchanged` is the share of
+    `size` is |tau| / |theta_base| over all matrices, `layers` the same layer by layer. `unchanged` is the share of
     elements that, stored in bfloat16, are the base's, in the tensors that the model changes at all.
     """
 

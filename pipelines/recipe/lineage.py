@@ -14,6 +14,7 @@ from pipelines.prepare.config import PrepareConfig
 from pipelines.recipe.names import Names, name_of
 from pipelines.recipe.recipe import Recipe
 from pipelines.replay.config import ReplayConfig
+from pipelines.select.config import SelectEntry
 from pipelines.train.config import TrainConfig
 
 Nodes = Mapping[str, Node]
@@ -87,6 +88,7 @@ def _lineage(recipe: Recipe, nodes: Nodes, base: str, members: Sequence[str]) ->
             (node.id.partition(".")[2] for node in nodes.values() if isinstance(node.config, ReplayConfig)), ""
         ),
         files=_files(recipe, [nodes[name] for name in datasets]),
+        **_objective(recipe),
     )
 
 
@@ -149,6 +151,15 @@ def _training(run: Node) -> str:
     method = run.config.method.model_dump(mode="json", exclude_defaults=True)
     told = ", ".join(f"{name}: {_value(value)}" for name, value in method.items())
     return f"method: {{{told}}}, learning_rate: {run.config.learning_rate:.1e}"
+
+
+def _objective(recipe: Recipe) -> dict[str, str]:
+    """Score and suite of the recipe's first selection."""
+    rules = (entry for entry in recipe.configs("select").values() if isinstance(entry, SelectEntry))
+    if (rule := next(rules, None)) is None:
+        return {}
+    goal = f"maximize: {rule.maximize}" if rule.maximize else f"minimize: {rule.minimize}"
+    return {"objective": goal, "suite": rule.suite}
 
 
 def _value(value: Any) -> str:

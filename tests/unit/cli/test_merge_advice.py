@@ -94,7 +94,7 @@ def test_advice_on_finished_models_is_measured(measured: dict[str, Any]) -> None
     assert (both["name"], both["models"], both["measured"]) == ("both", ["one", "two"], True)
     assert (both["advice"]["rule"], kept["advice"]["rule"]) == ("small model", "one model")
     sizes = [model["size"] for model in both["evidence"]["models"]]
-    assert all(0.01 < size < 0.1 for size in sizes)
+    assert all(0.05 < size < 0.2 for size in sizes)
     assert abs(both["evidence"]["pairs"][0]["cosine"]) < 0.05
     assert kept["evidence"]["models"][0] == both["evidence"]["models"][0]
     assert both["evidence"]["curves"] == []

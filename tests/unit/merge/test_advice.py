@@ -7,19 +7,17 @@ import pytest
 
 from pipelines.merge.advice import RULES, Advice, Verdict, advise
 from pipelines.merge.advice_config import Lineage
-from pipelines.merge.config import MergeConfig
 from pipelines.merge.grounds import Facts
 from pipelines.merge.next_step import Step
 from pipelines.merge.signals import Curve, Evidence, ModelSignals, PairSignals
 from pipelines.prepare.config import PrepareConfig
 from pipelines.recipe.yaml_file import parse_yaml, plain
 from pipelines.replay.config import ReplayConfig
-from pipelines.select.config import SelectEntry
+from pipelines.search.config import MergeEntry
 from pipelines.train.config import TrainConfig
 
 SECTIONS = {
-    "merge": MergeConfig,
-    "select": SelectEntry,
+    "merge": MergeEntry,
     "train": TrainConfig,
     "data": PrepareConfig,
     "replay": ReplayConfig,
@@ -54,6 +52,8 @@ CASES: dict[str, tuple[Facts, str, Verdict]] = {
     "other architecture": (Facts(HUB, None, ("b is another architecture",)), "unfit", Verdict.APART),
     "another base by the recipe": (Facts(lineage({}, {"foreign": "other"})), "other base", Verdict.APART),
     "another base by its weights": (Facts(HUB, evidence(size=0.9)), "other base", Verdict.APART),
+    "far but trained on the base": (Facts(TWO, evidence(size=0.9)), "experts", Verdict.MERGE),
+    "unrelated whatever the recipe says": (Facts(TWO, evidence(size=1.4)), "other base", Verdict.APART),
     "barrier without data": (Facts(HUB, evidence()._replace(curves=(STEEP,))), "barrier", Verdict.APART),
     "barrier with data": (Facts(TWO, evidence()._replace(curves=(STEEP,))), "barrier", Verdict.TRAIN),
     "barrier below the limit": (Facts(HUB, evidence()._replace(curves=(FLAT,))), "experts", Verdict.MERGE),
@@ -121,12 +121,12 @@ def test_lines_are_what_the_recipe_takes(case: str) -> None:
                 SECTIONS[section].model_validate(entry)
 
 
-def test_interpolation_lines_sweep_alpha_on_the_named_base() -> None:
-    steps = advise(Facts(lineage({"name": "tuned"}, base="mine"))).steps
-    written = _written(steps[0])
-    assert [entry["method"]["alpha"] for entry in written["merge"].values()] == [0.3, 0.5, 0.7, 0.85]
-    assert {entry["base"] for entry in written["merge"].values()} == {"mine"}
-    assert written["select"]["best"]["from"] == ["tuned", *written["merge"]]
+def test_interpolation_lines_search_alpha_on_the_named_base_by_the_recipes_own_goal() -> None:
+    facts = Facts(lineage({"name": "tuned"}, base="mine", objective="minimize: words/bits_per_byte", suite="trial"))
+    entry = MergeEntry.model_validate(_written(advise(facts).steps[0])["merge"]["tuned-kept"])
+    assert entry.base == "mine" and entry.search
+    assert entry.search.over == {"method.alpha": (0.3, 0.5, 0.7, 0.85, 1.0)}
+    assert (entry.search.objective.minimize, entry.search.suite) == ("words/bits_per_byte", "trial")
 
 
 def test_joint_training_of_two_datasets_mixes_them_half_and_half() -> None:
@@ -150,6 +150,7 @@ def test_high_overlap_of_adapters_is_said() -> None:
         (Facts(HUB), "no weights were read"),
         (Facts(HUB, evidence(ratio=4.0)), "weight 0.25"),
         (Facts(HUB, evidence(unchanged=0.8)), "80% of a's weights are the base's in bfloat16"),
+        (Facts(HUB, evidence(size=0.4)), "far for a fine-tune"),
         (Facts(HUB, evidence(size=0.0)), "a is the base itself"),
         (Facts(lineage({}, {"foreign": "other"}), evidence()), "near enough"),
         (Facts(lineage({}, {}, {}, {}, {}), evidence(5)), "1/k"),

@@ -30,8 +30,8 @@ def measured(base: Mapping[str, torch.Tensor], *deltas: Mapping[str, torch.Tenso
 def test_size_is_the_ratio_of_norms_overall_and_by_layer() -> None:
     base = {Q.format(0): torch.full((4, 4), 1.0), Q.format(1): torch.full((4, 4), 2.0), "norm.weight": torch.ones(16)}
     found = measured(base, {Q.format(0): torch.full((4, 4), 0.5)}).models[0]
-    assert found.layers == {"0": 0.5, "1": 0.0, "other": 0.0}
-    assert found.size == pytest.approx(2 / math.sqrt(16 + 64 + 16), rel=1e-3)
+    assert found.layers == {"0": 0.5, "1": 0.0}
+    assert found.size == pytest.approx(2 / math.sqrt(16 + 64), rel=1e-3)
 
 
 def test_cosine_and_ratio_are_those_of_the_whole_task_vectors() -> None:

@@ -93,3 +93,10 @@ def test_trained_models_that_others_start_from_are_left_out(tmp_path: Path) -> N
 
 def test_adapters_baked_for_measuring_are_no_merges_to_advise_on(tmp_path: Path) -> None:
     assert advised(tmp_path, TRAIN + ONE + "export:\n  ship: {model: one}\n") == {}
+
+
+def test_goal_of_the_recipe_is_that_of_its_selection(tmp_path: Path) -> None:
+    recipe = load(make(tmp_path))
+    (node,) = advice_nodes(recipe, compile_graph(recipe).nodes)
+    assert isinstance(node.config, AdviceConfig)
+    assert (node.config.lineage.objective, node.config.lineage.suite) == ("maximize: skill/acc", "dev")
