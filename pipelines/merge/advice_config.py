@@ -70,4 +70,5 @@ class AdviceConfig(Config):
     lineage: Lineage
 
 
+# The version is raised with every rule, threshold and measure: the artifact holds what they said.
 STAGE = Stage("advice", 1, AdviceConfig, run="pipelines.merge.advise:run", makes="advice")

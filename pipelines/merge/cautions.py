@@ -58,7 +58,7 @@ def _of_models(facts: Facts) -> Iterator[Reason]:
 
 def _of_pairs(facts: Facts) -> Iterator[Reason]:
     for pair in facts.pairs:
-        if pair.ratio is not None and pair.ratio > UNEQUAL:
+        if pair.ratio is not None and pair.ratio > UNEQUAL and not facts.lineage.same_data:
             says = (
                 f"of {' and '.join(pair.models)} one task vector is {pair.ratio:.2g} times as long (more than "
                 f"{UNEQUAL:g}, uncalibrated) and drowns the other in a plain sum: give it weight {1 / pair.ratio:.2f}"
