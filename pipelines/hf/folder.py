@@ -29,7 +29,7 @@ def problems(folder: Path) -> list[Problem]:
     if not folder.is_dir():
         return [Problem(where, "is not a folder" if folder.exists() else "does not exist", "", "Name a model folder")]
     if (folder / "adapter_config.json").is_file() and not (folder / CONFIG).is_file():
-        return [Problem(where, "is an adapter, not a model", "", "Name the model that it was trained on")]
+        return [Problem(where, "is an adapter, not a model", "", "Where adapters are merged write adapter: for path:")]
     checks = (_config_problems, _tokenizer_problems, _weight_problems, _template_problems)
     found = [problem for check in checks for problem in _told(check, folder)]
     return found or _told(_special_problems, folder)

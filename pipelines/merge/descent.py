@@ -17,8 +17,10 @@ FAR, UNRELATED = 0.3, 1.3
 def distant(base: str, members: Sequence[Artifact], ratios: Sequence[float]) -> list[str]:
     """Notes on models that are far from the base. UserError naming those that cannot come from it.
 
-    A ratio that is not finite is none: the merge says which tensor is broken.
+    A ratio that is not finite is none: the merge says which tensor is broken. An adapter is a difference and comes from
+    its base by construction, however large it is.
     """
+    ratios = [0.0 if member.kind == "adapter" else ratio for member, ratio in zip(members, ratios, strict=True)]
     unrelated = [
         Problem(
             member.name,

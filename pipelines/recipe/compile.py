@@ -79,6 +79,9 @@ def _entries(recipe: Recipe, names: Names) -> list[Node]:
     for entry in recipe.entries.values():
         if entry.config is None:
             names.check_written(entry)
+        if entry.id == "base" and entry.config and entry.config.adapter:
+            what, fix = "the base of a recipe is a model", "Name the adapter where it is merged"
+            names.problems.append(at(recipe.origin(entry.path), (*entry.path, "adapter"), what, "", fix))
         if entry.section not in _STAGES or entry.config is None:
             continue
         config = names.resolved(entry.config, entry.path)
@@ -99,9 +102,9 @@ def _check_ancestor(recipe: Recipe, names: Names, path: Any, written: MergeConfi
     """An adapter is a difference from the model it was trained from, and from no other."""
     for place, member in enumerate(written.models):
         entry = names.entry(member.use)
-        if entry is None or kind_of(entry) != "adapter":
+        if entry is None or kind_of(entry) != "adapter" or entry.section == "base":
             continue
-        start = names.id_of(entry.config.base, (*entry.path, "base"))
+        start = names.base_of(entry)
         if start != config.base:
             where = (*path, "models", place, "use")
             what = f"adapter '{member.use}' was trained from '{name_of(start)}', not from '{name_of(config.base)}'"

@@ -8,7 +8,7 @@ from pipelines.engine.stage import Ref
 from pipelines.recipe.shape import Path, child, classes
 from pipelines.recipe.yaml_file import Item, plain
 
-MODEL_KEYS = {"path", "hub", "wheel"}
+MODEL_KEYS = {"path", "hub", "wheel", "adapter"}
 DATA_KEYS = {"files", "hub", "generator"}
 
 

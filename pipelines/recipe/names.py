@@ -16,7 +16,7 @@ from pipelines.recipe.shape import Path, written
 from pipelines.recipe.yaml_file import below
 
 C = TypeVar("C", bound=Config)
-_KINDS = {"base": "model", "data": "dataset", "replay": "dataset", "select": "model"}
+_KINDS = {"data": "dataset", "replay": "dataset", "select": "model"}
 _WORDS = {"adapter": "an adapter", "export": "an export"}
 _BAKED = "+base"
 
@@ -81,15 +81,19 @@ class Names:
         while pending := [entry for name, entry in self.baked.items() if name not in done]:
             for entry in pending:
                 done.add(entry.name)
-                base = self.id_of(entry.config.base, (*entry.path, "base"))
                 config = MergeConfig(
-                    base=ModelRef(base),
+                    base=ModelRef(self.base_of(entry)),
                     models=(Member(use=WeightsRef(entry.id)),),
                     method=Linear(kind="linear"),
                     quantised=self.quantised(entry),
                 )
                 nodes.append(Node(f"merge.{entry.name}{_BAKED}", MERGE, config))
         return nodes
+
+    def base_of(self, entry: Entry) -> Ref:
+        """The node that an entry's adapter is a difference from: for one from elsewhere, the base of the recipe."""
+        written = ModelRef("base") if entry.section == "base" else entry.config.base
+        return self.id_of(written, (*entry.path, "base"))
 
     def quantised(self, entry: Entry) -> Quantised | None:
         """The 4-bit base that an entry's adapter was trained on, and its dataset; None for any other entry."""
@@ -129,6 +133,8 @@ class Names:
 
 def kind_of(entry: Entry) -> str:
     """The kind of artifact that an entry makes; nothing where its config is too broken to say."""
+    if entry.section == "base":
+        return "adapter" if entry.id != "base" and entry.config and entry.config.adapter else "model"
     if entry.section == "train":
         return ("model" if entry.config.method.kind == "full" else "adapter") if entry.config else ""
     if entry.section == "merge":
