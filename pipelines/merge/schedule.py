@@ -73,14 +73,16 @@ def numbers(scheduled: Any) -> list[float]:
 def meeting(*scheduled: tuple[Any, float]) -> Iterator[tuple[float, ...]]:
     """The numbers that schedules, each with its default, have at one tensor, wherever one of them bends.
 
-    Each pattern stands for the tensors that it fits, and an empty name for those that none does: patterns that differ
-    may still meet at a tensor.
+    Each pattern stands for the tensors that it fits, and an empty name for those that none does. What is known only
+    with the model is left out: tensors that two patterns fit, and where in a list the layers of a pattern are.
     """
     every = [value for value, _ in scheduled]
     names = dict.fromkeys(["", *(pattern for value in every if isinstance(value, Mapping) for pattern in value)])
-    lists = [part for value in every for part in (value.values() if isinstance(value, Mapping) else (value,))]
-    sizes = {len(part) for part in lists if isinstance(part, tuple)} or {2}
-    depths = sorted({place / (size - 1) for size in sizes for place in range(size)})
+    parts = [part for value in every for part in (value.values() if isinstance(value, Mapping) else (value,))]
+    sizes = {len(part) for part in parts if isinstance(part, tuple)}
+    depths = sorted({place / (size - 1) for size in sizes for place in range(size)}) or [0.0]
     for name in names:
+        if sizes and re.search(r"\d", name):
+            continue
         for depth in depths:
             yield tuple(value_at(value, name, depth, default) for value, default in scheduled)

@@ -95,6 +95,12 @@ def test_meeting_gives_the_pairs_that_one_tensor_can_have() -> None:
     assert set(meeting(({"*.mlp.*": 0.9}, 0.5), (0.1, 9.0))) == {(0.9, 0.1), (0.5, 0.1)}
 
 
+def test_meeting_leaves_out_where_the_layers_of_a_pattern_are() -> None:
+    first, rising = {"*.layers.0.*": 0.95, "*": 0.5}, (0.01, 0.4)
+    assert set(meeting((first, 9.0), (rising, 9.0))) == {(0.5, 0.01), (0.5, 0.4)}
+    assert (0.95, 0.3) in set(meeting((first, 9.0), (0.3, 9.0)))
+
+
 def test_method_at_a_tensor_has_numbers_for_schedules() -> None:
     method = Ties.model_validate({"kind": "ties", "density": [0.2, 0.4], "lambda": {"*.mlp.*": 2}, "sign": "count"})
     at = method.at(MLP, 0.5)
@@ -142,6 +148,7 @@ def test_della_of_no_probabilities_is_refused(density: object, epsilon: object) 
         (0.3, 0.2),
         ([0.2, 0.9], [0.15, 0.05]),
         ({"*.mlp.*": 0.95, "*": 0.3}, {"*.mlp.*": 0.05, "*": 0.2}),
+        ({"*.layers.0.*": 0.95, "*": 0.5}, [0.01, 0.4]),
     ],
 )
 def test_della_of_probabilities_is_accepted(density: object, epsilon: object) -> None:
