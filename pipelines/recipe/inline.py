@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 from pipelines.engine.stage import Ref
@@ -54,7 +56,15 @@ def _section(wanted: type[Ref], item: Item) -> str:
 
 
 def _add(section: str, item: Item, path: Path, found: dict[str, Inline]) -> str:
-    text = json.dumps(plain(item), sort_keys=True, ensure_ascii=False, default=str)
-    name = f"{section}:{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    written = plain(item)
+    text = json.dumps(written, sort_keys=True, ensure_ascii=False, default=str)
+    name = f"{section}:{_label(written)}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
     found.setdefault(name, Inline(section, item, path))
     return name
+
+
+def _label(source: Any) -> str:
+    """The last part of the path or name that a source gives, so that reports can be read."""
+    inner = source.get("source", source)
+    named = next((inner[key] for key in ("path", "adapter", "hub", "files", "generator", "wheel") if key in inner), "")
+    return re.sub(r"[^A-Za-z0-9_]+", "-", FilePath(str(named)).stem).strip("-") or "source"
