@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from pipelines.engine.graph import Node
 from pipelines.engine.plan import Step
 from pipelines.engine.store import Record, Store
-from pipelines.merge.advice import advise
-from pipelines.merge.advice_config import AdviceConfig
-from pipelines.merge.grounds import Facts
-from pipelines.merge.signals import as_json
+from pipelines.merge.advice.config import AdviceConfig
+from pipelines.merge.advice.grounds import Facts
+from pipelines.merge.advice.rules import advise
+from pipelines.merge.advice.signals import as_json
 from pipelines.recipe.advised import stored_advice
 from pipelines.recipe.lineage import advice_nodes
 from pipelines.recipe.recipe import Recipe

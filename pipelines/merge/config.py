@@ -6,8 +6,8 @@ from pydantic import Field, model_validator
 
 from pipelines.engine.stage import RUNTIME, Config, DatasetRef, ModelRef, Stage, WeightsRef
 from pipelines.merge.kinds import Kind, Mergekit, Method, Number, Post
-from pipelines.merge.mergekit_methods import METHODS, check_parameters
-from pipelines.merge.mergekit_rules import check_mergekit
+from pipelines.merge.mergekit.methods import METHODS, check_parameters
+from pipelines.merge.mergekit.rules import check_mergekit
 from pipelines.merge.schedule import Scheduled, meeting, numbers
 
 ADAPTER_METHODS = ("cat", "svd", "knots")

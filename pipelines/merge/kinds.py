@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 from pydantic import AfterValidator, Field, model_validator
 
 from pipelines.engine.stage import Config, WeightsRef
-from pipelines.merge.mergekit_methods import METHODS, check_name, check_parameters
+from pipelines.merge.mergekit.methods import METHODS, check_name, check_parameters
 from pipelines.merge.schedule import Scheduled, meeting, value_at
 
 Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]

@@ -9,8 +9,8 @@ from pipelines.errors import Problem, UserError
 from pipelines.hf.folder import CONFIG, TOKENIZER, chat_template, read_json
 from pipelines.hf.rewrite import CODES
 from pipelines.hf.shards import Weights, open_folder
-from pipelines.merge.adapter import Adapter
-from pipelines.merge.open_adapter import open_adapter
+from pipelines.merge.adapters.adapter import Adapter
+from pipelines.merge.adapters.open_adapter import open_adapter
 from pipelines.merge.schedule import depth_of, layer_of, value_at
 from pipelines.merge.tied import embedding_name, head_name, is_tied, tie_flag
 from pipelines.merge.tuned import Tuned

@@ -18,9 +18,9 @@ from pipelines.merge.plan import Plan, plan
 from pipelines.merge.summary import changed_tensors, delta_norm_ratios
 
 _BURNISH = "pipelines.merge.stream:merge"
-_MERGEKIT = "pipelines.merge.mergekit_engine:merge"
-_ADAPTERS = "pipelines.merge.merge_adapters:merge_adapters"
-_QUANTISED = "pipelines.merge.quantised:bake_quantised"
+_MERGEKIT = "pipelines.merge.mergekit.engine:merge"
+_ADAPTERS = "pipelines.merge.adapters.merge_adapters:merge_adapters"
+_QUANTISED = "pipelines.merge.adapters.quantised:bake_quantised"
 
 
 def run(config: MergeConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:

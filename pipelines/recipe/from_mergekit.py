@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pipelines.errors import wrong
 from pipelines.merge.config import MergeConfig
-from pipelines.merge.mergekit_methods import METHODS
+from pipelines.merge.mergekit.methods import METHODS
 from pipelines.recipe.mergekit_file import Chain, File, Given, Model, read_file
 from pipelines.recipe.mergekit_methods import WITHIN, Beyond, Job, own
 from pipelines.recipe.mergekit_text import recipe_text

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from pipelines.engine.graph import Node
 from pipelines.engine.stage import DatasetRef, ModelRef, Ref, Runtime, WeightsRef, refs
-from pipelines.merge.advice_config import STAGE, AdviceConfig, Judged, Lineage, Parent
+from pipelines.merge.advice.config import STAGE, AdviceConfig, Judged, Lineage, Parent
 from pipelines.merge.config import MergeConfig
 from pipelines.prepare.config import PrepareConfig
 from pipelines.recipe.names import Names, name_of

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipelines.errors import UserError, wrong
-from pipelines.merge.mergekit_methods import METHODS, check_name
+from pipelines.merge.mergekit.methods import METHODS, check_name
 from pipelines.recipe.mistakes import closest
 
 Levels = tuple[Mapping[str, Any], ...]

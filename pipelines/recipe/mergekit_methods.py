@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from pipelines.errors import wrong
-from pipelines.merge.mergekit_methods import METHODS
+from pipelines.merge.mergekit.methods import METHODS
 from pipelines.recipe.mergekit_file import Chain, File, Given, flag
 
 WITHIN = "*.[0-9]*.*"

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from pipelines.merge.advice import RULES, Advice, Verdict, advise
-from pipelines.merge.advice_config import Lineage
-from pipelines.merge.grounds import Facts
-from pipelines.merge.next_step import Step
-from pipelines.merge.signals import Curve, Evidence, ModelSignals, PairSignals
+from pipelines.merge.advice.config import Lineage
+from pipelines.merge.advice.grounds import Facts
+from pipelines.merge.advice.next_step import Step
+from pipelines.merge.advice.rules import RULES, Advice, Verdict, advise
+from pipelines.merge.advice.signals import Curve, Evidence, ModelSignals, PairSignals
 from pipelines.prepare.config import PrepareConfig
 from pipelines.recipe.yaml_file import parse_yaml, plain
 from pipelines.replay.config import ReplayConfig

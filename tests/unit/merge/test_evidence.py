@@ -7,11 +7,11 @@ from itertools import pairwise
 import pytest
 import torch
 
-from pipelines.merge.evidence import RUN, SAMPLE, Tensor, measure, product, runs
-from pipelines.merge.low_rank import LowRank
-from pipelines.merge.overlap import left_vectors, overlap_of
+from pipelines.merge.adapters.low_rank import LowRank
+from pipelines.merge.advice.evidence import RUN, SAMPLE, Tensor, measure, product, runs
+from pipelines.merge.advice.overlap import left_vectors, overlap_of
+from pipelines.merge.advice.signals import Evidence
 from pipelines.merge.reads import TensorInputs, inputs_of
-from pipelines.merge.signals import Evidence
 
 Q = "model.layers.{}.self_attn.q_proj.weight"
 

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from pipelines.errors import UserError
-from pipelines.merge.dora import dora_read
-from pipelines.merge.low_rank import LowRank
+from pipelines.merge.adapters.dora import dora_read
+from pipelines.merge.adapters.low_rank import LowRank
 from pipelines.merge.reads import stored
 from tests import pico
 from tests.unit.merge.conftest import save_lora

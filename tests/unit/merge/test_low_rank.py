@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from pipelines.merge.low_rank import LowRank, cat, knots, svd
+from pipelines.merge.adapters.low_rank import LowRank, cat, knots, svd
 from tests.unit.merge.conftest import save_lora
 
 Dense = npt.NDArray[np.float64]

@@ -65,7 +65,7 @@ def test_dare_of_mergekit_is_seeded(pico_base: Path, pico_tuned, tmp_path: Path)
 
 
 def test_mergekit_that_is_not_installed_is_said(pico_base: Path, pico_tuned, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.delitem(sys.modules, "pipelines.merge.mergekit_engine", raising=False)
+    monkeypatch.delitem(sys.modules, "pipelines.merge.mergekit.engine", raising=False)
     for name in [name for name in sys.modules if name.partition(".")[0] == "mergekit"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "mergekit", None)

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from pipelines.errors import UserError
 from pipelines.merge.config import MergeConfig
-from pipelines.merge.mergekit_methods import METHODS
+from pipelines.merge.mergekit.methods import METHODS
 from tests.unit.merge.models import edited, files, merged, tensors
 
 BASES = {BasePolicy.REQUIRED: "needed", BasePolicy.OPTIONAL: "optional", BasePolicy.IGNORED: "unused"}

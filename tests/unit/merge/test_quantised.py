@@ -14,9 +14,9 @@ from pipelines.errors import UserError
 from pipelines.hf.models import load_model
 from pipelines.hf.quantised import as_trained, dequantised, nf4
 from pipelines.hf.rows import Row, write_rows
-from pipelines.merge import quantised
+from pipelines.merge.adapters import quantised
+from pipelines.merge.adapters.quantised import Distance
 from pipelines.merge.config import MergeConfig
-from pipelines.merge.quantised import Distance
 from pipelines.merge.run import run
 from tests import pico
 from tests.unit.merge.conftest import save_lora

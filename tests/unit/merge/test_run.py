@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipelines.errors import UserError
-from pipelines.merge import adapter, kernels, stream
+from pipelines.merge import kernels, stream
+from pipelines.merge.adapters import adapter
 from pipelines.merge.config import MergeConfig
 from pipelines.merge.plan import plan
 from pipelines.merge.ties import ties

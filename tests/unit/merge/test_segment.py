@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM
 
 from pipelines.errors import UserError
 from pipelines.hf.rows import Row, write_rows
+from pipelines.merge.advice.segment import ALPHAS, BASE, ROWS, Segment, barrier, curves, held_out, mean_loss
 from pipelines.merge.plan import plan
-from pipelines.merge.segment import ALPHAS, BASE, ROWS, Segment, barrier, curves, held_out, mean_loss
 from tests import pico
 from tests.unit.merge.models import artifact, merged
 

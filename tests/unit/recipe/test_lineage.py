@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.merge.advice_config import AdviceConfig
+from pipelines.merge.advice.config import AdviceConfig
 from pipelines.recipe.compile import compile_graph
 from pipelines.recipe.lineage import advice_nodes
 from pipelines.recipe.load import load

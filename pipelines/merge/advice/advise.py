@@ -8,15 +8,15 @@ from typing import Any
 from pipelines.engine.stage import Artifact, Inputs
 from pipelines.engine.store import write_json
 from pipelines.errors import UserError
-from pipelines.merge.adapter import Adapter
-from pipelines.merge.advice import advise
-from pipelines.merge.advice_config import AdviceConfig
-from pipelines.merge.evidence import Tensor, measure
-from pipelines.merge.grounds import Facts
+from pipelines.merge.adapters.adapter import Adapter
+from pipelines.merge.advice.config import AdviceConfig
+from pipelines.merge.advice.evidence import Tensor, measure
+from pipelines.merge.advice.grounds import Facts
+from pipelines.merge.advice.rules import advise
+from pipelines.merge.advice.segment import BASE, Segment, curves, held_out
+from pipelines.merge.advice.signals import Curve, as_json
 from pipelines.merge.inputs import inputs as tensor_inputs
 from pipelines.merge.plan import MERGED, Plan, plan
-from pipelines.merge.segment import BASE, Segment, curves, held_out
-from pipelines.merge.signals import Curve, as_json
 
 
 def run(config: AdviceConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:

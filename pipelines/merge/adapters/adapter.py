@@ -7,8 +7,8 @@ import torch
 
 from pipelines.errors import Problem
 from pipelines.hf.shards import Weights
-from pipelines.merge.dora import dora_read
-from pipelines.merge.low_rank import LowRank
+from pipelines.merge.adapters.dora import dora_read
+from pipelines.merge.adapters.low_rank import LowRank
 from pipelines.merge.reads import Read, stored
 
 __all__ = ["Adapter", "Factors", "LowRank"]

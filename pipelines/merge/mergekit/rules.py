@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.merge.kinds import Kind, Mergekit
-from pipelines.merge.mergekit_methods import METHODS
+from pipelines.merge.mergekit.methods import METHODS
 from pipelines.merge.schedule import numbers
 
 NAMES: Mapping[str, str] = {

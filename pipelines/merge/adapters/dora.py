@@ -6,7 +6,7 @@ each output. Directions of length 0 stay 0, where peft divides by 0.
 
 import torch
 
-from pipelines.merge.low_rank import BLOCK, LowRank
+from pipelines.merge.adapters.low_rank import BLOCK, LowRank
 from pipelines.merge.reads import Read, spans
 
 

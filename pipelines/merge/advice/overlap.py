@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 
-from pipelines.merge.low_rank import LowRank
+from pipelines.merge.adapters.low_rank import LowRank
 from pipelines.merge.reads import TensorInputs
 
 VECTORS = 8

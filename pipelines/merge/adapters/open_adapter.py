@@ -8,8 +8,8 @@ from typing import NamedTuple
 from pipelines.errors import Problem, UserError, wrong
 from pipelines.hf.folder import read_json
 from pipelines.hf.shards import Weights, open_file
-from pipelines.merge.adapter import Adapter, Factors
-from pipelines.merge.adapter_config import RETRAIN, Settings, config_problems, is_saved, rank_of, scale_of
+from pipelines.merge.adapters.adapter import Adapter, Factors
+from pipelines.merge.adapters.settings import RETRAIN, Settings, config_problems, is_saved, rank_of, scale_of
 from pipelines.merge.tied import is_embedding_or_head
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

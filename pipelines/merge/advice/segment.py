@@ -19,10 +19,10 @@ from pipelines.errors import wrong
 from pipelines.hf.chat import IGNORED
 from pipelines.hf.models import load_model
 from pipelines.hf.rows import Row, read_rows
+from pipelines.merge.advice.signals import Curve
 from pipelines.merge.inputs import inputs
 from pipelines.merge.plan import MERGED, Plan
 from pipelines.merge.reads import Read, spans
-from pipelines.merge.signals import Curve
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 ROWS = 64

@@ -11,8 +11,8 @@ import torch
 from pipelines.errors import wrong
 from pipelines.hf.rewrite import CODES
 from pipelines.hf.shards import require_space
-from pipelines.merge.adapter_methods import Module
-from pipelines.merge.open_adapter import CONFIG, PREFIX, WEIGHTS
+from pipelines.merge.adapters.methods import Module
+from pipelines.merge.adapters.open_adapter import CONFIG, PREFIX, WEIGHTS
 
 _ENTRY = 120
 """Bytes that type, shape and place of a tensor take up at most in a header, beside its name."""

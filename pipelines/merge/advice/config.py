@@ -71,4 +71,4 @@ class AdviceConfig(Config):
 
 
 # The version is raised with every rule, threshold and measure: the artifact holds what they said.
-STAGE = Stage("advice", 1, AdviceConfig, run="pipelines.merge.advise:run", makes="advice")
+STAGE = Stage("advice", 1, AdviceConfig, run="pipelines.merge.advice.advise:run", makes="advice")

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipelines.merge.descent import FAR
-from pipelines.merge.grounds import (
+from pipelines.merge.advice.grounds import (
     ARITHMETIC,
     AT_SCALE,
     BASIN,
@@ -24,7 +23,8 @@ from pipelines.merge.grounds import (
     Reason,
     count,
 )
-from pipelines.merge.signals import Curve
+from pipelines.merge.advice.signals import Curve
+from pipelines.merge.descent import FAR
 
 
 def cautions(facts: Facts) -> Iterator[Reason]:

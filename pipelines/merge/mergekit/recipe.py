@@ -14,8 +14,8 @@ from pipelines.errors import wrong
 from pipelines.hf.rewrite import CODES
 from pipelines.merge.config import Member
 from pipelines.merge.kinds import Interpolate, Kind, Mergekit, Nuslerp
-from pipelines.merge.mergekit_methods import METHODS
-from pipelines.merge.mergekit_rules import name_of
+from pipelines.merge.mergekit.methods import METHODS
+from pipelines.merge.mergekit.rules import name_of
 from pipelines.merge.plan import MERGED, Plan
 
 Mapped = dict[str, Any]

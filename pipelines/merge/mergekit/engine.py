@@ -23,7 +23,7 @@ from pipelines.merge import stream
 from pipelines.merge.carry import carry
 from pipelines.merge.config import MergeConfig
 from pipelines.merge.kinds import Linear, Mergekit
-from pipelines.merge.mergekit_recipe import mergekit_recipe
+from pipelines.merge.mergekit.recipe import mergekit_recipe
 from pipelines.merge.plan import MERGED, Plan
 from pipelines.merge.reads import spans
 from pipelines.merge.summary import changed_tensors

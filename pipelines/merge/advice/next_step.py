@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from pipelines.merge.advice_config import Lineage
+from pipelines.merge.advice.config import Lineage
 
 LAMBDAS = "over: {method.lambda: [0.3, 0.5, 0.8, 1.0]}"
 _RATIO = 0.05

@@ -21,7 +21,7 @@ from pipelines.hf.quantised import as_trained, dequantised, nf4
 from pipelines.hf.rows import read_rows
 from pipelines.hf.safetensors import INDEX
 from pipelines.hf.shards import Weights
-from pipelines.merge.adapter import Adapter
+from pipelines.merge.adapters.adapter import Adapter
 from pipelines.merge.carry import carry
 from pipelines.merge.config import Quantised
 from pipelines.merge.plan import Plan

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from pipelines.engine.progress import progress
-from pipelines.merge.adapter_methods import Module, adapters_of, merged_modules, touched
+from pipelines.merge.adapters.methods import Module, adapters_of, merged_modules, touched
+from pipelines.merge.adapters.open_adapter import open_adapter
+from pipelines.merge.adapters.write_adapter import named_base, write_adapter
 from pipelines.merge.config import MergeConfig
 from pipelines.merge.kinds import Linear
-from pipelines.merge.open_adapter import open_adapter
 from pipelines.merge.plan import Plan
-from pipelines.merge.write_adapter import named_base, write_adapter
 
 
 def merge_adapters(plan: Plan, config: MergeConfig, out_dir: Path, bake: Callable[..., None]) -> dict[str, Any]:

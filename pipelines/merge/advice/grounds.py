@@ -5,8 +5,8 @@ The thresholds are this project's own and uncalibrated, whatever paper the direc
 
 from typing import NamedTuple
 
-from pipelines.merge.advice_config import Lineage
-from pipelines.merge.signals import Curve, Evidence, ModelSignals, PairSignals
+from pipelines.merge.advice.config import Lineage
+from pipelines.merge.advice.signals import Curve, Evidence, ModelSignals, PairSignals
 
 STRANGE = 0.5
 """|tau| / |theta_base| from which on a model of unknown descent is taken for no descendant of the base."""

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import torch
 
 from pipelines.errors import Problem, UserError, wrong
-from pipelines.merge.adapter import Adapter, Factors
+from pipelines.merge.adapters.adapter import Adapter, Factors
+from pipelines.merge.adapters.low_rank import Cut, LowRank, cat, knots, svd
 from pipelines.merge.kinds import Cat, Kind, Knots, Svd
-from pipelines.merge.low_rank import Cut, LowRank, cat, knots, svd
 from pipelines.merge.plan import Plan
 
 

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from pipelines.merge.advice_config import Lineage
-from pipelines.merge.cautions import cautions, of_merging
-from pipelines.merge.descent import UNRELATED
-from pipelines.merge.grounds import (
+from pipelines.merge.advice.cautions import cautions, of_merging
+from pipelines.merge.advice.config import Lineage
+from pipelines.merge.advice.grounds import (
     ALIGNED,
     BARRIER,
     BASIN,
@@ -36,8 +35,9 @@ from pipelines.merge.grounds import (
     Reason,
     count,
 )
-from pipelines.merge.next_step import Step, apart, concatenate, distil, experts, interpolate, joint, soup, ties
-from pipelines.merge.signals import PairSignals
+from pipelines.merge.advice.next_step import Step, apart, concatenate, distil, experts, interpolate, joint, soup, ties
+from pipelines.merge.advice.signals import PairSignals
+from pipelines.merge.descent import UNRELATED
 
 _SHOWN = 4
 

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from pipelines.engine.progress import progress
-from pipelines.merge.low_rank import LowRank
-from pipelines.merge.overlap import left_vectors, overlap_of
+from pipelines.merge.adapters.low_rank import LowRank
+from pipelines.merge.advice.overlap import left_vectors, overlap_of
+from pipelines.merge.advice.signals import Evidence, ModelSignals, PairSignals
 from pipelines.merge.reads import TensorInputs
 from pipelines.merge.schedule import layer_of
-from pipelines.merge.signals import Evidence, ModelSignals, PairSignals
 from pipelines.merge.tied import is_embedding_or_head
 
 SAMPLE, RUN = 1 << 18, 1 << 12
