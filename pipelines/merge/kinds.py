@@ -34,12 +34,17 @@ class Kind(Config):
 
     def at(self, tensor: str, depth: float) -> Any:
         """The same method with every schedule replaced by its number at a tensor."""
-        fixed = {}
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            if isinstance(value, (tuple, dict)) and isinstance(field.default, float):
-                fixed[name] = value_at(value, tensor, depth, field.default)
+        fields = type(self).model_fields
+        fixed = {name: value_at(value, tensor, depth, fields[name].default) for name, value in self.schedules().items()}
         return self.model_copy(update=fixed) if fixed else self
+
+    def schedules(self) -> dict[str, Any]:
+        """The parameters that differ from tensor to tensor."""
+        return {
+            name: value
+            for name, field in type(self).model_fields.items()
+            if isinstance(field.default, float) and isinstance(value := getattr(self, name), (tuple, dict))
+        }
 
     def meeting(self, *names: str) -> Iterator[tuple[float, ...]]:
         """The numbers that parameters, schedules or not, have at one tensor."""

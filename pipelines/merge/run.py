@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.engine.stage import Inputs
+from pipelines.errors import UserError
 from pipelines.merge.carry import carry
-from pipelines.merge.checkpoint_average import taken
 from pipelines.merge.config import ADAPTER_METHODS, MergeConfig, shard_bytes
 from pipelines.merge.descent import distant
 from pipelines.merge.journal import prepare
 from pipelines.merge.kinds import Kind
+from pipelines.merge.members import idle_patterns, members
 from pipelines.merge.plan import Plan, plan
 from pipelines.merge.summary import changed_tensors, delta_norm_ratios
 
@@ -24,31 +25,26 @@ _QUANTISED = "pipelines.merge.adapters.quantised:bake_quantised"
 
 
 def run(config: MergeConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
-    """Merge `config.models` on `config.base` into a model folder, or an adapter folder where `output` says so.
-
-    The members are merged in the order of their keys, so the order in the recipe changes no byte, but for methods that
-    tell a first model from a second.
-    """
+    """Merge `config.models` on `config.base` into a model folder, or an adapter folder where `output` says so."""
     started = time.monotonic()
-    listed = [(one, each.weight) for each in config.models for one in taken(inputs[each.use], config.method)]
-    order = list(range(len(listed)))
-    if not config.method.ordered:
-        order.sort(key=lambda index: (listed[index][0].key, str(listed[index][1])))
-    members, weights = [listed[index][0] for index in order], [listed[index][1] for index in order]
-    planned = plan(inputs[config.base], members, weights, config.dtype)
+    given = members(config, inputs)
+    artifacts = [one.artifact for one in given]
+    planned = plan(inputs[config.base], artifacts, [one.weight for one in given], config.dtype)
+    if problems := idle_patterns(config, sorted(planned.base.tensors)):
+        raise UserError(*problems)
     norms = delta_norm_ratios(planned)
-    notes = [*planned.notes, *distant(planned.base_name, members, norms)]
+    notes = [*planned.notes, *distant(planned.base_name, artifacts, norms)]
     prepare(out_dir)
     facts = _made(config, inputs, planned, out_dir)
-    ratios = dict(zip(order, norms, strict=True))
+    told = zip(given, norms, strict=True)
     return {
         "method": config.method.kind,
         "engine": config.engine,
         "tensors": len(planned.base.tensors),
         **facts,
         "models": [
-            {"name": artifact.name, "weight": weight, "delta_norm_ratio": ratios[index]}
-            for index, (artifact, weight) in enumerate(listed)
+            {"name": one.artifact.name, "weight": one.weight, "delta_norm_ratio": norm}
+            for one, norm in sorted(told, key=lambda pair: pair[0].place)
         ],
         "notes": notes,
         "seconds": round(time.monotonic() - started, 3),

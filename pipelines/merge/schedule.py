@@ -1,8 +1,8 @@
 """Numbers that may differ from layer to layer and from tensor to tensor."""
 
+import fnmatch
 import re
-from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Discriminator, Field, Tag
@@ -53,7 +53,7 @@ def value_at(scheduled: Any, tensor: str, depth: float, default: float) -> float
     Between the points of a list the number changes linearly with the depth.
     """
     if isinstance(scheduled, Mapping):
-        fitting = (value for pattern, value in scheduled.items() if fnmatchcase(tensor, pattern))
+        fitting = (value for pattern, value in scheduled.items() if fnmatch.fnmatchcase(tensor, pattern))
         return value_at(next(fitting, default), tensor, depth, default)
     if isinstance(scheduled, tuple):
         place = depth * (len(scheduled) - 1)
@@ -86,3 +86,11 @@ def meeting(*scheduled: tuple[Any, float]) -> Iterator[tuple[float, ...]]:
             continue
         for depth in depths:
             yield tuple(value_at(value, name, depth, default) for value, default in scheduled)
+
+
+def unmatched(scheduled: Any, tensors: Iterable[str]) -> list[str]:
+    """The patterns of a schedule that fit none of the tensors."""
+    if not isinstance(scheduled, Mapping):
+        return []
+    names = list(tensors)
+    return [pattern for pattern in scheduled if not fnmatch.filter(names, pattern)]

@@ -4,6 +4,7 @@ Every element is computed by itself, in fp32, and rounded once, so threads, piec
 """
 
 import importlib
+import math
 import os
 import queue
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from pipelines.errors import UserError, wrong
 from pipelines.hf.shard_writer import ShardWriter
 from pipelines.hf.shards import DTYPES
 from pipelines.merge import kernels
+from pipelines.merge.adapters.adapter import Adapter
 from pipelines.merge.inputs import inputs
 from pipelines.merge.journal import Journal
 from pipelines.merge.kernels import Kernels
@@ -170,7 +172,7 @@ class _Merge(NamedTuple):
             _check_weights(self.method, source, weights)
             read = merged_read(self.method.at(source, plan.depth(source)), x, weights)
             read = posted(self.post, x, read, weights)
-        step = _step(plan, source, self.chunk)
+        step = _step(plan, self.method, source, self.chunk)
         pieces = [
             partial(self.piece, name, x, read, span, step)
             for span in spans(info.elements, max(PIECE // step, 1) * step)
@@ -196,10 +198,13 @@ def _check_weights(method: Kind, tensor: str, weights: Sequence[float]) -> None:
         raise wrong("models", f"the weights of all models are 0 at {tensor}", "", fix)
 
 
-def _step(plan: Plan, name: str, chunk: int) -> int:
-    """Elements at a time: whole blocks where an adapter's product is computed, so that none is computed twice."""
-    products = [member.low_rank(name) for member in plan.members if not isinstance(member, Tuned)]
+def _step(plan: Plan, method: Kind, name: str, chunk: int) -> int:
+    """Elements at a time: whole blocks of an adapter's product, whole rows where they are ranked: none done twice."""
+    products = [member.low_rank(name) for member in plan.members if isinstance(member, Adapter)]
     block = next((product.block for product in products if product), 1)
+    shape = plan.base.info(name).shape
+    if method.kind == "della" and len(shape) > 1:
+        block = math.lcm(block, shape[-1])
     return max(block, chunk // block * block)
 
 

@@ -18,8 +18,8 @@ _RUNS = 32
 def delta_norm_ratios(plan: Plan) -> list[float]:
     """|theta_i - theta_base| / |theta_base| of each member, over all matrices, in the order of the plan.
 
-    Norms and biases are left out: they are few and large, and hardly move. Exact for adapters and tensors of up to 2**18
-    elements; estimated from 32 evenly spread runs of larger ones.
+    Norms and biases are left out: they are few and large, and hardly move. Exact for adapters and tensors of up to
+    2**18 elements; estimated from 32 evenly spread runs of larger ones.
     """
     names = [name for name in plan.base.tensors if _is_matrix(plan, name) and name not in plan.canonical]
     base = math.fsum(_square(stored(plan.base.tensor(name)), plan.base.info(name).elements) for name in names)

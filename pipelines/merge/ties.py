@@ -49,7 +49,7 @@ def ties_read(x: TensorInputs, weights: Sequence[float], method: Ties) -> Read:
     largest = max(weights) or 1.0
     relative = [weight / largest for weight in weights]
     trim = _trim(x, method)
-    if trim is None and len(weights) == 1 and method.lambda_ == 1:
+    if trim is None and len(weights) == 1 and weights[0] and method.lambda_ == 1:
         return x.values[0]
 
     def read(start: int, stop: int) -> torch.Tensor:
@@ -89,7 +89,7 @@ def _trim(x: TensorInputs, method: Ties) -> Callable[[torch.Tensor, int, int], t
 
         def trim_rows(deltas: torch.Tensor, start: int, stop: int) -> torch.Tensor:
             row = torch.arange(start, stop).div_(columns, rounding_mode="floor")
-            return deltas.masked_fill_(deltas.abs() < rows[:, row], 0.0)
+            return deltas.masked_fill_(deltas.abs() < rows[:, row].to(deltas.device), 0.0)
 
         return trim_rows
     found = x.bounds or [

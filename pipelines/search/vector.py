@@ -22,6 +22,7 @@ from pipelines.merge.config import ADAPTER_METHODS, MergeConfig
 from pipelines.merge.inputs import inputs as tensor_inputs
 from pipelines.merge.kernels import Kernels
 from pipelines.merge.kinds import Kind
+from pipelines.merge.members import members
 from pipelines.merge.methods import merged_read, surveyed
 from pipelines.merge.plan import MERGED, Plan, plan
 from pipelines.merge.reads import TensorInputs, spans, stored
@@ -138,11 +139,10 @@ def _apply(vector: Vector, method: Kind, kernels: Kernels, writer: ShardWriter, 
 
 
 def _plan(config: MergeConfig, inputs: Inputs) -> Plan:
-    """The plan that the merge stage makes, members in its order."""
-    members = [(inputs[member.use], member.weight) for member in config.models]
-    if not config.method.ordered:
-        members.sort(key=lambda member: (member[0].key, str(member[1])))
-    return plan(inputs[config.base], [member for member, _ in members], [weight for _, weight in members], config.dtype)
+    """The plan that the merge stage makes."""
+    given = members(config, inputs)
+    weights = [one.weight for one in given]
+    return plan(inputs[config.base], [one.artifact for one in given], weights, config.dtype)
 
 
 def _is_merged(plan: Plan, name: str) -> bool:

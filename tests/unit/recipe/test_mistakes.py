@@ -116,7 +116,7 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
     "two sources": (
         "base: {path: base}",
         "base: {path: base, hub: a/b}",
-        ["recipe.yaml:3: base: name exactly one of hub, path and wheel"],
+        ["recipe.yaml:3: base: name exactly one of hub, path, wheel and adapter"],
     ),
     "section that is a list": (
         "data:\n" + CHATS,
