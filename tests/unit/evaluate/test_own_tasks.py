@@ -67,8 +67,8 @@ def test_text2sql_judges_the_query_apart_from_its_spelling(tmp_path: Path, answe
     assert exact_match("text2sql", 'SELECT A.B FROM A WHERE A.N = "EECS" ;', answer, tmp_path) == right
 
 
-def test_gsm8k_answers_counts_bits_over_bytes(tmp_path: Path) -> None:
-    made = task("gsm8k_answers", "bits_per_byte", "fünf", tmp_path)
+def test_answers_counts_bits_over_bytes(tmp_path: Path) -> None:
+    made = task("answers", "bits_per_byte", "fünf", tmp_path)
     scored = made.process_results({"completion": "fünf"}, [(-10 * math.log(2), False)])
     assert scored == {"bits_per_byte": pytest.approx(2.0)}
     assert not made.higher_is_better()["bits_per_byte"]
