@@ -64,7 +64,10 @@ class Interpolate(Kind):
     most = 1
     weighted = False
     kind: Literal["interpolate"]
-    alpha: Scheduled[Share] = Field(1.0, description="0 is the base, 1 the tuned model, both bitwise.")
+    alpha: Scheduled[Share] = Field(
+        0.5,
+        description="0 is the base, 1 the tuned model, both bitwise; 0.5 is the paper's advice where nothing is known.",
+    )
 
 
 class CheckpointAverage(Kind):

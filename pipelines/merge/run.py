@@ -16,7 +16,7 @@ from pipelines.merge.journal import prepare
 from pipelines.merge.kinds import Kind
 from pipelines.merge.members import idle_patterns, members
 from pipelines.merge.plan import Plan, plan
-from pipelines.merge.summary import changed_tensors, delta_norm_ratios
+from pipelines.merge.summary import changed_tensors, delta_norm_ratios, merged_norm_ratio
 
 _BURNISH = "pipelines.merge.stream:merge"
 _MERGEKIT = "pipelines.merge.mergekit.engine:merge"
@@ -67,7 +67,8 @@ def _made(config: MergeConfig, inputs: Inputs, planned: Plan, out_dir: Path) -> 
     if config.output == "adapter":
         return {**facts, "changed": facts["modules"]}
     carry(planned.base_folder, out_dir, config.dtype)
-    return {**facts, "changed": changed_tensors(planned, out_dir)}
+    norm = merged_norm_ratio(planned, out_dir)
+    return {**facts, "changed": changed_tensors(planned, out_dir), "delta_norm_ratio": norm}
 
 
 def _write(config: MergeConfig, planned: Plan, out_dir: Path, method: Kind | None = None) -> None:

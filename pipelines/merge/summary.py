@@ -1,6 +1,7 @@
 """What a merge did: how far each model is from the base, and how many tensors changed."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,32 @@ def delta_norm_ratios(plan: Plan) -> list[float]:
     Norms and biases are left out: they are few and large, and hardly move. Exact for adapters and tensors of up to
     2**18 elements; estimated from 32 evenly spread runs of larger ones.
     """
-    names = [name for name in plan.base.tensors if _is_matrix(plan, name) and name not in plan.canonical]
-    base = math.fsum(_square(stored(plan.base.tensor(name)), plan.base.info(name).elements) for name in names)
+    names = _matrices(plan)
+    base = _base_square(plan, names)
     squares = [math.fsum(_delta_square(plan, member, name) for name in names) for member in plan.members]
-    return [float(f"{math.sqrt(square / base) if base else 0.0:.4g}") for square in squares]
+    return [_ratio(square, base) for square in squares]
+
+
+def merged_norm_ratio(plan: Plan, out_dir: Path) -> float:
+    """The same ratio of what was written."""
+    names, written = _matrices(plan), open_folder(out_dir).map()
+    moved = (
+        _square(stored(written.tensor(name)), written.info(name).elements, stored(plan.base.tensor(name)))
+        for name in names
+    )
+    return _ratio(math.fsum(moved), _base_square(plan, names))
+
+
+def _ratio(square: float, base: float) -> float:
+    return float(f"{math.sqrt(square / base) if base else 0.0:.4g}")
+
+
+def _matrices(plan: Plan) -> list[str]:
+    return [name for name in plan.base.tensors if _is_matrix(plan, name) and name not in plan.canonical]
+
+
+def _base_square(plan: Plan, names: Sequence[str]) -> float:
+    return math.fsum(_square(stored(plan.base.tensor(name)), plan.base.info(name).elements) for name in names)
 
 
 def _is_matrix(plan: Plan, name: str) -> bool:

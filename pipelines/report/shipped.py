@@ -17,7 +17,7 @@ def merges(report: Report) -> str:
     advised = advice(report["advice"])
     if not report["merges"]:
         return section("Merges", advised)
-    heads = ["merge", "method", "models", "tensors changed"]
+    heads = ["merge", "method", "models", "size", "tensors changed"]
     rows = [_merge(entry) for entry in report["merges"]]
     legend = "Size: the norm of the model's difference to the base over the norm of the base."
     return section(
@@ -42,7 +42,8 @@ def _merge(entry: Mapping[str, Any]) -> list[str]:
     told = entry["facts"]
     members = [_member(member) for member in told.get("models", ())]
     changed = f"{shown(told.get('changed'))} of {shown(told.get('tensors'))}"
-    return [name(entry["id"]), shown(told.get("method")), ", ".join(members), changed]
+    size = shown(told.get("delta_norm_ratio"))
+    return [name(entry["id"]), shown(told.get("method")), ", ".join(members), size, changed]
 
 
 def _member(member: Mapping[str, Any]) -> str:

@@ -233,6 +233,12 @@ def test_metrics_say_how_far_each_model_is(trio, tmp_path: Path) -> None:
     json.dumps(metrics)
 
 
+def test_metrics_say_how_far_the_result_is(trio, tmp_path: Path) -> None:
+    method = {"kind": "interpolate", "alpha": 0.5}
+    _, metrics = merged(tmp_path / "out", trio[0], {trio[1]: 1.0}, method=method)
+    assert metrics["delta_norm_ratio"] == pytest.approx(metrics["models"][0]["delta_norm_ratio"] / 2, rel=1e-3)
+
+
 def test_another_chat_template_is_noted(trio, tmp_path: Path) -> None:
     base, one, _ = trio
     other = edited(one, tmp_path / "other", dict)
