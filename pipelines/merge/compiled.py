@@ -26,7 +26,10 @@ ZERO, ONE, LEAST, INFINITE = np.float32(0), np.float32(1), np.float32(TINY), np.
 
 def _compiled(function: F) -> F:
     """Compiled at the first call; the interpreter's lock is let go while it runs."""
-    return cast(F, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+    try:
+        return cast(F, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+    except RuntimeError:  # there is no place to keep machine code in
+        return cast(F, numba.njit(nogil=True, error_model="numpy")(function))
 
 
 @_compiled

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.merge.compiled import compiled
+from pipelines.merge.compiled import _compiled, compiled
 from pipelines.merge.kernels import Kernels, reference
 from pipelines.merge.on_device import OnDevice
 
@@ -115,3 +115,9 @@ def test_nan_of_an_input_reaches_the_result() -> None:
         assert kernels.elect(base, deltas.clone(), [1, 1], 1.0, True, False)[30].isnan()
         kept = kernels.keep_between(deltas.clone(), [0.1, 0.1], [0.2, np.inf])
         assert kept[1, 30].isnan() and kept[0, 31].isinf()
+
+
+def test_kernel_is_compiled_where_machine_code_cannot_be_kept() -> None:
+    scope: dict = {}
+    exec(compile("def add(a, b):\n    return a + b\n", "/proc/nowhere.py", "exec"), scope)
+    assert _compiled(scope["add"])(1, 2) == 3
