@@ -12,7 +12,8 @@ from pathlib import Path
 from pipelines.cli.arguments import answer
 from pipelines.errors import wrong
 from pipelines.recipe.files import project_root
-from pipelines.recipe.from_mergekit import Folder, Translation, from_mergekit
+from pipelines.recipe.from_mergekit import Translation, from_mergekit
+from pipelines.recipe.mergekit_sources import Folder
 from pipelines.recipe.yaml_file import plain, read_yaml, shown_path
 
 IGNORED = ".burnish/"

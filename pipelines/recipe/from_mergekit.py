@@ -1,8 +1,7 @@
 """A mergekit YAML as a recipe that says in comments what differs and why."""
 
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -12,19 +11,10 @@ from pipelines.merge.config import MergeConfig
 from pipelines.merge.mergekit.methods import METHODS
 from pipelines.recipe.mergekit_file import Chain, File, Given, Model, read_file
 from pipelines.recipe.mergekit_methods import WITHIN, Beyond, Job, own
+from pipelines.recipe.mergekit_sources import Look, base_of, check_adapters, source
 from pipelines.recipe.mergekit_text import recipe_text
 
 _DTYPES = ("float32", "bfloat16", "float16")
-
-
-class Folder(NamedTuple):
-    """A model folder on this machine: how the recipe writes its path, and its layers where its config says."""
-
-    written: str
-    layers: int | None
-
-
-Look = Callable[[str], Folder | None]
 
 
 class Translation(NamedTuple):
@@ -48,12 +38,13 @@ def from_mergekit(written: Any, where: str, path: str, look: Look) -> Translatio
     UserError where mergekit would not run it either, or where a recipe cannot say it.
     """
     file, notes = _whole(read_file(written, where), look)
+    adapters = check_adapters(file, where, look)
     merge = _merge(file, where)
     fields, said = _stored(file, merge.fields)
-    notes = (*notes, *merge.notes, *said, *_left_out(file), *file.ignored)
-    sources = {model: _source(model, look) for model in (merge.base, *_models(fields))}
-    notes += tuple(note for source in sources.values() for note in source[1])
-    uses = {model: "base" if model == merge.base else source[0] for model, source in sources.items()}
+    notes = (*notes, *merge.notes, *adapters, *said, *_left_out(file), *file.ignored)
+    sources = {model: source(model, look) for model in (merge.base, *_models(fields))}
+    notes += tuple(note for _, told in sources.values() for note in told)
+    uses = {model: "base" if model == merge.base else named for model, (named, _) in sources.items()}
     entry = _named(fields, uses)
     if WITHIN in json.dumps(entry):
         notes += (f"a list is spread over the layers ({WITHIN}); all else gets its first number, as in mergekit",)
@@ -65,13 +56,13 @@ def _whole(file: File, look: Look) -> tuple[File, tuple[str, ...]]:
     if len(file.slices) != 1:
         return file, ()
     only = file.slices[0]
-    ranges = {source.layers for source in only.sources}
-    known = {folder.layers for source in only.sources if (folder := look(source.model.path))} - {None}
+    ranges = {one.layers for one in only.sources}
+    known = {folder.layers for one in only.sources if (folder := look(one.model.weights.path))} - {None}
     start, stop = next(iter(ranges)) or (0, 0)
     if len(ranges) > 1 or start or (known and known != {stop}) or (file.method == "passthrough" and not known):
         return file, ()
     notes = () if known else (f"layer_range [0, {stop}] is taken to be all layers: check that {stop} is their number",)
-    models = tuple(source._replace(layers=None) for source in only.sources)
+    models = tuple(one._replace(layers=None) for one in only.sources)
     levels = (only.parameters, *file.levels)
     return file._replace(models=models, slices=(), levels=levels, base=only.base or file.base), notes
 
@@ -84,7 +75,7 @@ def _merge(file: File, where: str) -> _Merge:
     job = Job(file, given, where)
     try:
         found = own(job)
-        base = file.base or given[0].model
+        base = base_of(file)
         models = [
             {"use": one.model} | ({} if weight == 1 else {"weight": weight})
             for one, weight in zip(job.tuned, found.weights, strict=True)
@@ -141,7 +132,7 @@ def _by_mergekit(file: File, where: str, why: str) -> _Merge:
         parameters = _settings([(name, file.shared(name)) for name in (*known.shared, *known.each)])
     else:
         job = Job(file, _with_base(file, where), where)
-        base = file.base or job.given[0].model
+        base = base_of(file)
         each = [name for name in known.each if name != "weight"]
         weights = job.weights() if "weight" in known.each else (1.0,) * len(job.tuned)
         models = [
@@ -166,18 +157,17 @@ def _by_mergekit(file: File, where: str, why: str) -> _Merge:
 
 def _stacked(file: File, where: str) -> tuple[Model, list[dict[str, Any]], dict[str, Any]]:
     """The base, the models and the slices of a stack of layers."""
-    bases = {one.base or file.base for one in file.slices}
-    if len(bases) > 1:
+    if len({one.base or file.base for one in file.slices}) > 1:
         raise wrong(f"{where}: slices", "have different base models, and a merge here has one")
-    base = bases.pop() or file.slices[0].sources[0].model
-    every = dict.fromkeys(source.model for one in file.slices for source in one.sources)
+    base = base_of(file)
+    every = dict.fromkeys(given.model for one in file.slices for given in one.sources)
     models = [{"use": model} for model in every if model != base] or [{"use": base}]
     known = METHODS[file.method]
     slices = [
         {
             "sources": [
-                {"use": source.model, "layer_range": list(source.layers or ())} | _read(source.parameters, known.each)
-                for source in one.sources
+                {"use": given.model, "layer_range": list(given.layers or ())} | _read(given.parameters, known.each)
+                for given in one.sources
             ]
         }
         | _read(one.parameters, (*known.shared, *known.each))
@@ -268,13 +258,3 @@ def _left_out(file: File) -> Iterator[str]:
             yield f"tokenizer.{name}: not translated. The rows of the base are kept as they are"
     if file.rest.get("chat_template"):
         yield "chat_template: not translated. The base's is kept; for another change chat_template.jinja of the base"
-
-
-def _source(model: Model, look: Look) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Where a model comes from."""
-    if folder := look(model.path):
-        notes = (f"{model}: a folder has no revision",) if model.revision else ()
-        return {"path": folder.written}, notes
-    if re.fullmatch(r"\w[\w.-]*/[\w.-]+", model.path):
-        return {"hub": model.path} | ({"revision": model.revision} if model.revision else {}), ()
-    return {"path": model.path}, (f"{model.path}: is no folder here and no name on the hub, owner/name",)

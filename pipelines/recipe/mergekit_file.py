@@ -7,7 +7,7 @@ names of which the first that fits counts; where none fits, the next level is as
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pipelines.errors import UserError, wrong
+from pipelines.errors import wrong
 from pipelines.merge.mergekit.methods import METHODS, check_name
 from pipelines.recipe.mistakes import closest
 
@@ -22,7 +22,7 @@ _KEYS = (
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
-class Model(NamedTuple):
+class Place(NamedTuple):
     """A folder or a hub repository."""
 
     path: str
@@ -30,6 +30,16 @@ class Model(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.path}@{self.revision}" if self.revision else self.path
+
+
+class Model(NamedTuple):
+    """What is merged: the weights at a place, or those with an adapter on them."""
+
+    weights: Place
+    adapter: Place | None = None
+
+    def __str__(self) -> str:
+        return f"{self.weights}+{self.adapter}" if self.adapter else str(self.weights)
 
 
 class Given(NamedTuple):
@@ -156,30 +166,23 @@ def _given(one: Mapping[str, Any], where: str) -> Given:
 
 def _model(written: Any, where: str) -> Model:
     """A model as mergekit writes it: `path`, `path@revision`, `path+adapter`, or the same as a mapping."""
+    if not isinstance(written, Mapping):
+        weights, *adapters = str(written).split("+")
+        if len(adapters) > 1:
+            raise wrong(where, "has more than one adapter, which mergekit refuses", str(written))
+        return Model(_place(weights), _place(adapters[0]) if adapters else None)
+    if written.get("override_architecture"):
+        what = "overrides the architecture, which recipes cannot"
+        raise wrong(where, what, str(written["override_architecture"]))
+    adapter = written.get("lora")
+    return Model(_place(written.get("model", written)), _place(adapter) if adapter else None)
+
+
+def _place(written: Any) -> Place:
     if isinstance(written, Mapping):
-        inner, adapter = written.get("model", written), written.get("lora")
-        if written.get("override_architecture"):
-            raise wrong(
-                where, "overrides the architecture, which recipes cannot", str(written["override_architecture"])
-            )
-        path = inner if isinstance(inner, Mapping) else _split(str(inner))
-    else:
-        text, _, adapter = str(written).partition("+")
-        path = _split(text)
-    if adapter:
-        raise _adapter_problem(str(path["path"]), str(adapter), where)
-    return Model(str(path["path"]), str(path.get("revision") or ""))
-
-
-def _split(text: str) -> dict[str, str]:
-    path, _, revision = text.partition("@")
-    return {"path": path, "revision": revision}
-
-
-def _adapter_problem(model: str, adapter: str, where: str) -> UserError:
-    what = "is a model with an adapter on it, and a recipe has only the adapters that it trains"
-    fix = "Bake the adapter into its model (peft's merge_and_unload, in float32) and name that folder here"
-    return wrong(where, what, f"{model}+{adapter}", fix)
+        return Place(str(written["path"]), str(written.get("revision") or ""))
+    path, _, revision = str(written).partition("@")
+    return Place(path, revision)
 
 
 def _ignored(file: File, written: Mapping[str, Any]) -> Iterator[str]:

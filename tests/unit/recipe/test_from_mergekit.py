@@ -17,8 +17,9 @@ from pipelines.errors import UserError
 from pipelines.merge.config import MergeConfig
 from pipelines.merge.run import run
 from pipelines.recipe.compile import compile_graph
-from pipelines.recipe.from_mergekit import Folder, Translation, from_mergekit
+from pipelines.recipe.from_mergekit import Translation, from_mergekit
 from pipelines.recipe.load import load
+from pipelines.recipe.mergekit_sources import Folder
 from tests import pico
 
 FILES = {
@@ -356,7 +357,20 @@ def test_models_are_folders_hub_names_and_revisions() -> None:
         (FILES["ties"].replace("density: 0.3", "normalize: often"), "normalize: must be true or false"),
         (FILES["linear"].replace("0.3", "-1.0"), "the sum of the weights, which is 0"),
         (FILES["linear"].replace("a/two", "a/one"), "lists a model twice"),
-        (FILES["linear"].replace("a/two", "a/two+b/lora"), "is a model with an adapter on it"),
+        (FILES["linear"].replace("a/two", "a/two+b/lora"), "names an adapter on the hub"),
+        (FILES["linear"].replace("a/two", "a/two+b/lora@v2"), "hf download b/lora --revision v2 --local-dir b/lora"),
+        (FILES["linear"].replace("a/two", "a/two+./l+./m"), "has more than one adapter"),
+        (
+            FILES["ties"].replace("a/two", "a/two+./lora"),
+            "models.1.model: puts an adapter on another model than a/base",
+        ),
+        (
+            FILES["ties"].replace("a/two", "a/base@v2+./lora"),
+            "puts an adapter on another model than a/base (got a/base@v2",
+        ),
+        (FILES["ties"].replace("a/base", "a/base+./lora"), "base_model: is a model with an adapter on it"),
+        (FILES["linear"].replace("a/one", "a/one+./l").replace("a/two", "a/two+./m"), "on another model than a/one"),
+        (FILES["stack-of-merges"].replace("a/one", "a/one+./lora"), "slices.0.sources.1.model: puts"),
         (FILES["nearswap"].replace("t: [0.001, 0.01]", ""), "needs the parameter 't'"),
         (FILES["slerp"].replace("base_model: a/base", "base_model: a/two"), "lack the base_model among their sources"),
         (
