@@ -55,6 +55,11 @@ class ShardWriter:
         """How much will be written."""
         return sum(file.length for file in self._files.values())
 
+    @property
+    def laid_out(self) -> bool:
+        """Whether an earlier attempt has laid all the files out alike, so that what it wrote into them is there."""
+        return all(_is_laid_out(self._folder / name, file) for name, file in self._files.items())
+
     def __enter__(self) -> Self:
         kept = {name for name, file in self._files.items() if _is_laid_out(self._folder / name, file)}
         require_space(self._folder, sum(file.length for name, file in self._files.items() if name not in kept))

@@ -30,14 +30,19 @@ class Journal:
             append(self._path, self._waiting)
             self._waiting, self._bytes = [], 0
 
+    def forget(self) -> None:
+        """The files that it tells of are not what they were: nothing is finished."""
+        self._path.unlink(missing_ok=True)
+        self.finished = frozenset()
+
     def close(self) -> None:
         """Everything is written: the journal goes."""
         self._path.unlink(missing_ok=True)
 
 
 def read(path: Path) -> list[str]:
-    """The names; a last line that was cut short does not count."""
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
+    """The names; a last line that was cut short does not count, and neither does what is no text."""
+    return path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
 
 
 def append(path: Path, names: Iterable[str]) -> None:
@@ -49,8 +54,10 @@ def append(path: Path, names: Iterable[str]) -> None:
 
 
 def prepare(folder: Path) -> None:
-    """Empty a folder in which nothing can be gone on with."""
-    if (folder / JOURNAL).is_file():
-        return
+    """Remove what a merge cannot go on with: all but journal and weight files, and without a journal these too."""
+    going_on = (folder / JOURNAL).is_file()
     for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif not (going_on and (path.name == JOURNAL or path.suffix == ".safetensors")):
+            path.unlink()

@@ -73,10 +73,13 @@ def merge(
     total = sum(plan.base.info(name).elements for name in names)
     chosen = fastest(total) if device == "cpu" else on_device(device)
     chunk = chunk or (CHUNK if device == "cpu" else PIECE)
-    with ShardWriter(out_dir, plan.base, plan.dtypes, shard_bytes) as writer, _one_thread_each():
+    writer = ShardWriter(out_dir, plan.base, plan.dtypes, shard_bytes)
+    journal = Journal(out_dir, writer.sync)
+    if not writer.laid_out:
+        journal.forget()
+    with writer, _one_thread_each():
         bounds = surveyed(method, lambda: [inputs(plan, name, chosen) for name in names if _is_merged(plan, name)])
         work = _Merge(plan, method, post, writer, chosen, bounds, chunk)
-        journal = Journal(out_dir, writer.sync)
         left = {name: plan.base.info(name).elements for name in names if name not in journal.finished}
         done = total - sum(left.values())
         for name, size in _in_threads([partial(work.tensor, name) for name in left], threads or _cores()):

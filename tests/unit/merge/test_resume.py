@@ -52,14 +52,56 @@ def test_killed_merge_goes_on_and_ends_in_the_same_bytes(
     assert files(killed) == files(whole)
 
 
+@pytest.mark.parametrize("left", [None, b"rubbish"], ids=["removed", "damaged"])
+def test_journal_of_weights_that_are_not_there_is_not_believed(
+    tmp_path: Path, pico_base: Path, pico_tuned: tuple[Path, ...], left: bytes | None
+) -> None:
+    planned, method = some_plan(pico_base, pico_tuned[0]), Linear(kind="linear")
+    whole, stale = tmp_path / "whole", tmp_path / "stale"
+    whole.mkdir()
+    stale.mkdir()
+    stream.merge(planned, method, whole)
+    journal.append(stale / JOURNAL, planned.base.tensors)
+    if left:
+        (stale / "model.safetensors").write_bytes(left)
+    prepare(stale)
+    stream.merge(planned, method, stale)
+    assert files(stale) == files(whole)
+
+
 def test_journal_line_that_was_cut_short_does_not_count(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).write_text("one\ntwo\nthr")
     assert Journal(tmp_path, lambda: None).finished == {"one", "two"}
 
 
+def test_journal_that_is_no_text_names_nothing(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL).write_bytes(b"\xff\xfe\x00\n\x80")
+    assert not {"one", "two"} & Journal(tmp_path, lambda: None).finished
+
+
+def fill_with_rubbish(folder: Path) -> None:
+    outside = folder.with_name("outside")
+    outside.mkdir()
+    (outside / "file").write_text("x")
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "file").write_text("x")
+    (folder / "link").symlink_to(outside)
+    (folder / "config.json").write_text("x")
+    (folder / "model.safetensors").write_text("x")
+
+
 def test_folder_without_a_journal_is_emptied(tmp_path: Path) -> None:
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "file").write_text("x")
-    (tmp_path / "model.safetensors").write_text("x")
-    prepare(tmp_path)
-    assert not list(tmp_path.iterdir())
+    folder = tmp_path / "folder"
+    fill_with_rubbish(folder)
+    prepare(folder)
+    assert not list(folder.iterdir())
+    assert (tmp_path / "outside" / "file").is_file()
+
+
+def test_folder_with_a_journal_keeps_its_weights_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    fill_with_rubbish(folder)
+    (folder / JOURNAL).write_text("one\n")
+    prepare(folder)
+    assert sorted(files(folder)) == [JOURNAL, "model.safetensors"]
+    assert (tmp_path / "outside" / "file").is_file()
