@@ -16,6 +16,7 @@ from pipelines.merge.journal import prepare
 from pipelines.merge.kinds import Kind
 from pipelines.merge.members import idle_patterns, members
 from pipelines.merge.plan import Plan, plan
+from pipelines.merge.remarks import remarks
 from pipelines.merge.summary import changed_tensors, delta_norm_ratios, merged_norm_ratio
 
 _BURNISH = "pipelines.merge.stream:merge"
@@ -34,8 +35,10 @@ def run(config: MergeConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
         raise UserError(*problems)
     norms = delta_norm_ratios(planned)
     notes = [*planned.notes, *distant(planned.base_name, artifacts, norms)]
+    notes += remarks(inputs[config.base], planned.members, norms)
     prepare(out_dir)
     facts = _made(config, inputs, planned, out_dir)
+    notes += [f"what was made is {planned.base_name}, bit for bit"] if facts["changed"] == 0 else []
     told = zip(given, norms, strict=True)
     return {
         "method": config.method.kind,
