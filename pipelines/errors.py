@@ -1,6 +1,9 @@
 """What a user is told when something is wrong: one line a problem, all problems at once."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+_SHOWN = 3
 
 
 class Problem(NamedTuple):
@@ -34,3 +37,8 @@ class UserError(Exception):
 def wrong(where: str, what: str, got: str = "", fix: str = "") -> UserError:
     """The error for a single problem."""
     return UserError(Problem(where, what, got, fix))
+
+
+def few(names: Sequence[str]) -> str:
+    """The first of what may be hundreds: a problem stays a line."""
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

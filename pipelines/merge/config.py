@@ -67,6 +67,8 @@ class MergeConfig(Config):
         if method.most is not None and count > method.most:
             instead = "; use linear for several" if method.kind == "interpolate" else ""
             raise ValueError(f"{method.kind} takes at most {method.most} model{'s' * (method.most > 1)}{instead}")
+        if self.shard_size and not shard_bytes(self.shard_size):
+            raise ValueError(f"shard_size must be more than 0 (got {self.shard_size})")
         if self.output == "adapter" and method.kind not in ADAPTER_METHODS:
             raise ValueError(f"{method.kind} makes no adapter; {', '.join(ADAPTER_METHODS)} do")
         if self.post and method.kind in ADAPTER_METHODS:

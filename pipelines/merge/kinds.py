@@ -9,7 +9,9 @@ from pipelines.engine.stage import Config, WeightsRef
 from pipelines.merge.mergekit.methods import METHODS, check_name, check_parameters
 from pipelines.merge.schedule import Scheduled, meeting, value_at
 
-Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+_MOST = 1e30
+"""Beyond it sums of weights and their products with weights of the model leave the range of fp32."""
+Number: TypeAlias = Annotated[float, Field(ge=-_MOST, le=_MOST, allow_inf_nan=False)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Density: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 

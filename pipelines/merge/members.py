@@ -7,7 +7,7 @@ from pipelines.engine.stage import Artifact, Inputs
 from pipelines.errors import Problem
 from pipelines.merge.checkpoint_average import taken
 from pipelines.merge.config import MergeConfig
-from pipelines.merge.schedule import unmatched
+from pipelines.merge.schedule import idle
 
 
 class Given(NamedTuple):
@@ -26,11 +26,13 @@ def members(config: MergeConfig, inputs: Inputs) -> list[Given]:
 
 
 def idle_patterns(config: MergeConfig, tensors: Sequence[str]) -> list[Problem]:
-    """Patterns of schedules that fit no tensor: most likely misspelt, and without effect."""
+    """Patterns of schedules without effect: they fit no tensor, being most likely misspelt, or come too late."""
     named = [(f"method.{field.rstrip('_')}", schedule) for field, schedule in config.method.schedules().items()]
     named += [(f"models.{place}.weight", member.weight) for place, member in enumerate(config.models)]
+    none = "no tensor has a name that fits the pattern"
+    late = "patterns before it take every tensor that the pattern fits, and the first that fits counts"
     return [
-        Problem(where, "no tensor has a name that fits the pattern", pattern, f"Names are like {tensors[0]}")
+        Problem(where, late if taken else none, pattern, "Put it first" if taken else f"Names are like {tensors[0]}")
         for where, schedule in named
-        for pattern in unmatched(schedule, tensors)
+        for pattern, taken in idle(schedule, tensors).items()
     ]

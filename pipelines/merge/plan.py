@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pipelines.engine.stage import Artifact
-from pipelines.errors import Problem, UserError
+from pipelines.errors import Problem, UserError, few
 from pipelines.hf.folder import CONFIG, TOKENIZER, chat_template, read_json
 from pipelines.hf.rewrite import CODES
 from pipelines.hf.shards import Weights, open_folder
@@ -136,8 +136,7 @@ def _open_tuned(
     aliases = {head: embedding} if tied and head and embedding else {}
     wanted, names = set(tensors.tensors) - aliases.keys(), set(own.tensors) - aliases.keys()
     problems += _names_problems(member.name, names, wanted)
-    for name in sorted(names & wanted):
-        problems += _tensor_problems(member.name, name, own, tensors)
+    problems += _tensor_problems(member.name, sorted(names & wanted), own, tensors)
     if problems:
         raise UserError(*problems)
     return Tuned(member.name, member.key, own, aliases)
@@ -179,22 +178,31 @@ def _names_problems(member: str, names: set[str], wanted: set[str]) -> list[Prob
     found = []
     for odd, what in ((sorted(wanted - names), "lacks"), (sorted(names - wanted), "has")):
         if odd:
-            text = f"{what} {len(odd)} tensors that the base {'has' if what == 'lacks' else 'lacks'}"
-            found.append(Problem(member, text, ", ".join(odd[:3]) + (", ..." if len(odd) > 3 else ""), _SAME_BASE))
+            text = f"{what} {_tensors(odd)} that the base {'has' if what == 'lacks' else 'lacks'}"
+            found.append(Problem(member, text, few(odd), _SAME_BASE))
     return found
 
 
-def _tensor_problems(member: str, name: str, own: Weights, base: Weights) -> list[Problem]:
-    ours, theirs = own.info(name), base.info(name)
-    if ours.shape != theirs.shape:
-        got = f"{list(ours.shape)}, the base's is {list(theirs.shape)}"
-        return [Problem(member, f"tensor {name} has another shape", got, _SAME_BASE)]
-    if ours.dtype != theirs.dtype and not {ours.dtype, theirs.dtype} <= set(MERGED):
-        got = f"{ours.dtype}, the base's is {theirs.dtype}"
-        return [
-            Problem(member, f"tensor {name} has a type that cannot be merged", got, "Save both in bfloat16 or float32")
-        ]
-    return []
+def _tensors(odd: Sequence[str]) -> str:
+    return f"{len(odd)} tensor{'s' * (len(odd) > 1)}"
+
+
+def _tensor_problems(member: str, names: Sequence[str], own: Weights, base: Weights) -> list[Problem]:
+    """A line for all shapes and one for all types: a model of another size differs in every tensor."""
+    shapes, types = [], []
+    for name in names:
+        ours, theirs = own.info(name), base.info(name)
+        if ours.shape != theirs.shape:
+            shapes.append(f"{name} {list(ours.shape)}, the base's is {list(theirs.shape)}")
+        elif ours.dtype != theirs.dtype and not {ours.dtype, theirs.dtype} <= set(MERGED):
+            types.append(f"{name} {ours.dtype}, the base's is {theirs.dtype}")
+    found = []
+    if shapes:
+        found.append(Problem(member, f"has another shape than the base in {_tensors(shapes)}", few(shapes), _SAME_BASE))
+    if types:
+        what = f"has a type that cannot be merged in {_tensors(types)}"
+        found.append(Problem(member, what, few(types), "Save both in bfloat16 or float32"))
+    return found
 
 
 def _vocabulary_problems(member: Artifact, base: Artifact) -> list[Problem]:

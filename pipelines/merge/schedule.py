@@ -88,9 +88,13 @@ def meeting(*scheduled: tuple[Any, float]) -> Iterator[tuple[float, ...]]:
             yield tuple(value_at(value, name, depth, default) for value, default in scheduled)
 
 
-def unmatched(scheduled: Any, tensors: Iterable[str]) -> list[str]:
-    """The patterns of a schedule that fit none of the tensors."""
-    if not isinstance(scheduled, Mapping):
-        return []
-    names = list(tensors)
-    return [pattern for pattern in scheduled if not fnmatch.filter(names, pattern)]
+def idle(scheduled: Any, tensors: Iterable[str]) -> dict[str, bool]:
+    """The patterns of a schedule that count for none of the tensors, and whether those before take all they fit."""
+    left, found = set(tensors), {}
+    every = list(left)
+    for pattern in scheduled if isinstance(scheduled, Mapping) else ():
+        fitting = {name for name in every if fnmatch.fnmatchcase(name, pattern)}
+        if not fitting & left:
+            found[pattern] = bool(fitting)
+        left -= fitting
+    return found

@@ -219,12 +219,9 @@ def _blame(plan: Plan, x: TensorInputs, name: str, start: int, stop: int) -> Use
         if not torch.isfinite(read(start, stop)).all():
             fix = "This model is broken: make it again or leave it out"
             return wrong(owner, f"tensor {name} holds NaN or infinite values", "", fix)
-    return wrong(
-        plan.base_name,
-        f"tensor {name}: merged values do not fit {plan.dtype(name)}",
-        "",
-        "Set dtype: bfloat16 or float32",
-    )
+    narrow = plan.dtype(name) == "F16"
+    fix = "Set dtype: bfloat16 or float32" if narrow else "Make the weights and the scale of the method smaller"
+    return wrong("", f"tensor {name}: merged values do not fit {plan.dtype(name)}", "", fix)
 
 
 def _copy_buffer(plan: Plan, writer: ShardWriter, name: str) -> None:

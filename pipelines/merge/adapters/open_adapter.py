@@ -20,6 +20,8 @@ _KEY = re.compile(
     r"(?:(?P<embedding>embedding_)?(?P<side>[AB])(?(embedding)|\.weight)|(?P<lengths>magnitude_vector)(?:\.weight)?)"
 )
 _FLOATS = ("F32", "F16", "BF16")
+_MODULES = 2
+"""Modules of which all is told that is wrong."""
 
 
 def open_adapter(name: str, key: str, folder: Path, base: Weights, tied: frozenset[str]) -> Adapter:
@@ -43,11 +45,18 @@ def open_adapter(name: str, key: str, folder: Path, base: Weights, tied: frozens
         problems.append(Problem(name, "holds no LoRA matrices", "", "Save the adapter again"))
     problems += check.whole_problems(whole) + check.missing(whole, modules)
     factors = {f"{module}.weight": check.factors(module, parts) for module, parts in sorted(modules.items())}
-    problems += [found for found in factors.values() if isinstance(found, Problem)]
+    problems += _shortened(name, [found for found in factors.values() if isinstance(found, Problem)])
     if problems:
         raise UserError(*problems)
     sound = {tensor: found for tensor, found in factors.items() if isinstance(found, Factors)}
     return Adapter(name, key, weights, sound, whole, str(settings.get("base_model_name_or_path") or ""))
+
+
+def _shortened(name: str, problems: list[Problem]) -> list[Problem]:
+    """The first few modules stand for all: an adapter of another base fits none of some hundred."""
+    left = len(problems) - _MODULES
+    more = [Problem(name, f"{left} more of its modules cannot be used either")] if left > 0 else []
+    return problems[:_MODULES] + more
 
 
 def _modules(weights: Weights) -> tuple[dict[str, dict[str, str]], list[str]]:

@@ -192,6 +192,14 @@ def test_every_reason_is_given_at_once(pico_base: Path, pico_tuned, lora: Path, 
     assert len(caught.value.problems) == 4
 
 
+def test_adapter_of_another_base_is_a_few_lines(tmp_path: Path, lora: Path) -> None:
+    deep = pico.save_model(tmp_path / "deep", 1, hidden_size=64, num_hidden_layers=4)
+    with pytest.raises(UserError) as caught:
+        merged(tmp_path / "out", deep, {lora: 1.0})
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3 and lines[-1].endswith("4 more of its modules cannot be used either")
+
+
 def test_pickled_adapter_is_refused(pico_base: Path, lora: Path, tmp_path: Path) -> None:
     odd = altered(lora, tmp_path / "odd")
     (odd / "adapter_model.safetensors").rename(odd / "adapter_model.bin")

@@ -31,6 +31,14 @@ def test_patterns_that_fit_no_tensor_are_refused(tmp_path: Path, pico_base: Path
     ]
 
 
+def test_patterns_that_come_too_late_to_count_are_refused(
+    tmp_path: Path, pico_base: Path, pico_tuned: tuple[Path, ...]
+) -> None:
+    method = {"kind": "task_arithmetic", "lambda": {"*": 1.0, "*.mlp.*": 0.5}}
+    with pytest.raises(UserError, match=r"method.lambda: patterns before it take .* \(got \*\.mlp\.\*\). Put it first"):
+        merged(tmp_path / "out", pico_base, [(pico_tuned[0], 1.0)], method=method)
+
+
 @pytest.mark.parametrize("density", [1.0, 0.5])
 def test_ties_of_one_model_is_the_base_where_its_weight_is_zero(
     tmp_path: Path, pico_base: Path, pico_tuned: tuple[Path, ...], density: float

@@ -31,22 +31,33 @@ def weights(folder: Path) -> dict[str, bytes]:
 
 def test_missing_tensor_is_refused(pico_base: Path, pico_tuned, tmp_path: Path) -> None:
     odd = edited(pico_tuned[0], tmp_path / "odd", lambda w: {n: t for n, t in w.items() if n != NAME})
-    assert f"odd: lacks 1 tensors that the base has (got {NAME})" in refusal(tmp_path / "out", pico_base, odd)
+    assert f"odd: lacks 1 tensor that the base has (got {NAME})" in refusal(tmp_path / "out", pico_base, odd)
 
 
 def test_extra_tensor_is_refused(pico_base: Path, pico_tuned, tmp_path: Path) -> None:
     odd = edited(pico_tuned[0], tmp_path / "odd", lambda w: w | {"model.more.weight": torch.ones(2)})
-    assert "odd: has 1 tensors that the base lacks (got model.more.weight)" in refusal(tmp_path / "out", pico_base, odd)
+    assert "odd: has 1 tensor that the base lacks (got model.more.weight)" in refusal(tmp_path / "out", pico_base, odd)
 
 
 def test_other_shape_is_refused(pico_base: Path, pico_tuned, tmp_path: Path) -> None:
     odd = edited(pico_tuned[0], tmp_path / "odd", lambda w: w | {NAME: w[NAME].T.contiguous()})
-    assert f"odd: tensor {NAME} has another shape" in refusal(tmp_path / "out", pico_base, odd)
+    assert f"odd: has another shape than the base in 1 tensor (got {NAME} [32, 64]" in refusal(
+        tmp_path / "out", pico_base, odd
+    )
+
+
+def test_model_of_another_size_is_a_line_for_all_its_tensors(pico_base: Path, tmp_path: Path) -> None:
+    wide = pico.save_model(tmp_path / "wide", 1, hidden_size=64)
+    shapes = refusal(tmp_path / "out", pico_base, wide).splitlines()[-1]
+    assert shapes.startswith("wide: has another shape than the base in 20 tensors (got model.embed_tokens.weight [")
+    assert shapes.count("the base's is") == 3
 
 
 def test_type_that_is_no_float_is_refused(pico_base: Path, pico_tuned, tmp_path: Path) -> None:
     odd = edited(pico_tuned[0], tmp_path / "odd", lambda w: w | {NAME: w[NAME].to(torch.int8)})
-    assert f"odd: tensor {NAME} has a type that cannot be merged" in refusal(tmp_path / "out", pico_base, odd)
+    assert f"odd: has a type that cannot be merged in 1 tensor (got {NAME} I8" in refusal(
+        tmp_path / "out", pico_base, odd
+    )
 
 
 @pytest.mark.parametrize(
@@ -139,6 +150,10 @@ def test_all_reasons_of_all_models_are_given(pico_base: Path, pico_tuned, tmp_pa
         ({"models": [{"use": "a", "weight": -1}], "method": {"kind": "ties"}}, "negative weights"),
         ({"models": [{"use": "a", "weight": 0}], "method": {"kind": "ties"}}, "all weights are 0"),
         ({"models": [{"use": "a", "weight": float("nan")}]}, "finite"),
+        ({"models": [{"use": "a", "weight": 1.7e308}]}, "less than or equal"),
+        ({"models": [{"use": "a"}], "method": {"kind": "task_arithmetic", "lambda": -1e31}}, "greater than or equal"),
+        ({"models": [{"use": "a"}], "shard_size": "0MB"}, r"shard_size must be more than 0 \(got 0MB\)"),
+        ({"models": [{"use": "a"}], "shard_size": "0.0000001MB"}, "shard_size must be more than 0"),
         ({"models": [{"use": "a"}], "method": {"kind": "slurp"}}, "linear"),
         ({"models": [{"use": "a"}], "method": {"kind": "model_stock"}}, "at least 2"),
         ({"models": [{"use": "a"}], "method": {"kind": "della", "density": 0.95}}, r"density \+ epsilon, the largest"),
