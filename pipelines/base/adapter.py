@@ -4,8 +4,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import Problem
+from pipelines.errors import Problem, UserError
 from pipelines.hf.folder import CARD, read_json
+from pipelines.hf.safetensors import read_header
 
 SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -22,6 +23,11 @@ def adapter_problems(folder: Path) -> list[Problem]:
         pickled = "adapter_model.bin" if (folder / "adapter_model.bin").is_file() else ""
         fix = "Save the adapter again with save_pretrained, which writes safetensors"
         return [Problem(str(folder), f"{WEIGHTS} is missing", pickled, fix)]
+    try:
+        read_json(folder / SETTINGS)
+        read_header(folder / WEIGHTS)
+    except UserError as error:
+        return list(error.problems)
     return []
 
 

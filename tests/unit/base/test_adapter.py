@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
+from safetensors.numpy import save_file
 
 from pipelines.base.check import check
 from pipelines.base.config import STAGE, BaseConfig
@@ -15,7 +17,7 @@ def adapter(tmp_path: Path) -> Path:
     folder = tmp_path / "lora"
     folder.mkdir()
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "base_model_name_or_path": "org/base"}')
-    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    save_file({"lora_A": np.ones((4, 8), np.float32)}, folder / "adapter_model.safetensors")
     (folder / "optimizer.pt").write_bytes(b"not needed")
     return folder
 
@@ -40,6 +42,14 @@ def test_folder_that_is_no_adapter_is_refused(adapter: Path, tmp_path: Path) -> 
     assert problem.got == "adapter_model.bin" and "safetensors" in problem.fix
     (adapter / "adapter_config.json").rename(adapter / "config.json")
     assert check(config(adapter))[0].fix == "Name a model with path:"
+
+
+def test_adapter_that_cannot_be_read_is_refused(adapter: Path) -> None:
+    weights = adapter / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert check(config(adapter))[0].what == "is truncated"
+    (adapter / "adapter_config.json").write_text("{")
+    assert "adapter_config.json" in check(config(adapter))[0].where
 
 
 def test_adapter_takes_no_dtype(adapter: Path) -> None:
