@@ -43,11 +43,11 @@ def collect(config: ReportConfig, inputs: Mapping[str, Artifact], extras: Extras
         "gates": [_gate(gate, suites) for gate in verdict["gates"]] if verdict else [],
         "suites": suites,
         "flips": list(_flips(config.candidate, suites, _judged(verdict, suites), extras.samples)),
-        "bases": _entries(made, extras, lambda ref, item: _section(ref) == BASE and item.kind == "model"),
+        "bases": _entries(made, extras, lambda ref, item: _section(ref) == BASE),
         "data": _entries(made, extras, lambda ref, item: item.kind == "dataset"),
         "training": _entries(made, extras, lambda ref, item: _section(ref) == "train"),
         "merges": [{**entry, "facts": without_search(entry["facts"])} for entry in _entries(made, extras, _is_merge)],
-        "searches": searches(made, suites),
+        "searches": searches(made, suites, _documents(extras)),
         "advice": _entries(made, Extras(), lambda ref, item: item.kind == "advice"),
         "selections": _entries(made, extras, lambda ref, item: _section(ref) == "select"),
         "exports": _entries(made, extras, lambda ref, item: item.kind == "export"),
@@ -69,7 +69,16 @@ def _section(ref: str) -> str:
 
 
 def _is_merge(ref: str, item: Artifact) -> bool:
-    return item.kind == "model" and _section(ref) not in (BASE, "train", "select")
+    return item.kind in ("model", "adapter") and _section(ref) not in (BASE, "train", "select")
+
+
+def _documents(extras: Extras) -> dict[tuple[str, str], list[str]]:
+    """The documents that the base was measured on, by suite and measurement."""
+    return {
+        (suite, measurement): [str(sample["doc_hash"]) for sample in samples]
+        for (suite, model, measurement), samples in extras.samples.items()
+        if model == BASE
+    }
 
 
 def _entries(

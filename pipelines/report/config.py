@@ -29,4 +29,4 @@ class ReportConfig(Config):
     formats: tuple[ReportFormat, ...] = ("markdown",)
 
 
-STAGE = Stage("report", 2, ReportConfig, run="pipelines.report.run:run", makes="report", packages=("matplotlib",))
+STAGE = Stage("report", 3, ReportConfig, run="pipelines.report.run:run", makes="report", packages=("matplotlib",))

@@ -1,6 +1,6 @@
 """Searches as data: what each found, and how much of the winner's gain another suite confirms."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines.engine.stage import Artifact
@@ -22,15 +22,18 @@ def without_search(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if key not in FACTS}
 
 
-def searches(made: Mapping[str, Artifact], suites: Mapping[str, Any]) -> list[dict[str, Any]]:
+Documents = Mapping[tuple[str, str], Sequence[str]]
+"""What the base was measured on: hashes of documents by suite and measurement."""
+
+
+def searches(made: Mapping[str, Artifact], suites: Mapping[str, Any], documents: Documents) -> list[dict[str, Any]]:
     """Every search with the gains of its winner over the base, by suite; no picture is drawn yet."""
     found = []
     for ref, artifact in made.items():
         if is_search(artifact):
             facts = steady({key: artifact.metrics[key] for key in FACTS})
-            found.append(
-                {"id": ref, "facts": facts, "gains": list(_gains(facts, suites, _names(ref, made))), "picture": ""}
-            )
+            gains = list(_gains(facts, suites, _names(ref, made), documents))
+            found.append({"id": ref, "facts": facts, "gains": gains, "picture": ""})
     return found
 
 
@@ -45,14 +48,23 @@ def _names(ref: str, made: Mapping[str, Artifact]) -> set[str]:
     return {one.partition(".")[2] for one in (ref, *picked)}
 
 
-def _gains(facts: Mapping[str, Any], suites: Mapping[str, Any], names: set[str]) -> Iterator[dict[str, Any]]:
-    """The winner against the base on the suite that was searched on, then on every other that measured both."""
+def _gains(
+    facts: Mapping[str, Any], suites: Mapping[str, Any], names: set[str], documents: Documents
+) -> Iterator[dict[str, Any]]:
+    """The winner against the base on the suite that was searched on, then on every other that measured both.
+
+    `seen` counts the documents of a suite that the search was on as well.
+    """
     metric = metric_of(facts)
     score = facts["base"]["scores"][metric]
     sign = -1 if score["lower_is_better"] else 1
 
+    measurement = metric.rpartition("/")[0]
+    searched = set(documents.get((facts["suite"], measurement), ()))
+
     def gain(suite: str, base: float, winner: float, n: int) -> dict[str, Any]:
-        told = {"suite": suite, "name": metric, "n": n, "base": base, "winner": winner}
+        seen = sum(document in searched for document in documents.get((suite, measurement), ()))
+        told = {"suite": suite, "name": metric, "n": n, "seen": seen, "base": base, "winner": winner}
         return told | {"gain": sign * (winner - base), "unit": unit_of(metric.rpartition("/")[2], [base, winner])}
 
     yield gain(facts["suite"], score["value"], facts["trials"][facts["best"]]["scores"][metric], score["n"])

@@ -82,6 +82,11 @@ def _overfit(gains: Sequence[Mapping[str, Any]], trials: int) -> str:
 def _compared(first: Mapping[str, Any], other: Mapping[str, Any], trials: int) -> str:
     searched, unseen = name(first["suite"]), name(other["suite"])
     excess = first["gain"] - other["gain"]
+    if other["seen"]:
+        return (
+            f"{unseen} says nothing of overfitting: {count(other['seen'])} of its {count(other['n'])} documents were "
+            f"searched on."
+        )
     if excess <= 0:
         return (
             f"No sign that the search overfitted: the gain on {unseen}, which it never saw, is no smaller than that on "

@@ -43,8 +43,16 @@ def _merge(entry: Mapping[str, Any]) -> list[str]:
     members = [_member(member) for member in told.get("models", ())]
     changed = f"{shown(told.get('changed'))} of {shown(told.get('tensors'))}"
     size = shown(told.get("delta_norm_ratio"))
-    return [name(entry["id"]), shown(told.get("method")), ", ".join(members), size, changed]
+    return [name(entry["id"]), shown(told.get("method")), "; ".join(members), size, changed]
 
 
 def _member(member: Mapping[str, Any]) -> str:
-    return f"{name(member['name'])} weight {shown(member.get('weight'))}, size {shown(member.get('delta_norm_ratio'))}"
+    size = shown(member.get("delta_norm_ratio"))
+    return f"{name(member['name'])} weight {_weight(member.get('weight'))}, size {size}"
+
+
+def _weight(weight: Any) -> str:
+    """A weight or a schedule of weights; the patterns of one stand among the settings."""
+    if isinstance(weight, Mapping):
+        return "by pattern"
+    return f"{shown(weight)} over the layers" if isinstance(weight, list) else shown(weight)

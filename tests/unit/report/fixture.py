@@ -40,7 +40,8 @@ def artifacts(folder: Path, held_back: bool = False) -> dict[str, Artifact]:
         key = ref.encode().hex().ljust(64, "0")[:64]
         made[ref] = Artifact(ref, kind, path, key, metrics)
         if kind == "scores":
-            _write_samples(path / "samples", float(metrics["scores"]["tickets/exact_match"]["value"]))
+            first = 1000 if ref.endswith("@dev") else 0
+            _write_samples(path / "samples", float(metrics["scores"]["tickets/exact_match"]["value"]), first)
     record = {
         "identity": {"config": {"method": {"kind": "lora", "rank": 16}, "on": {"input": made["data.tickets"].key}}}
     }
@@ -128,14 +129,14 @@ def _facts() -> dict[str, tuple[str, dict[str, Any]]]:
     return facts
 
 
-def _write_samples(folder: Path, share: float) -> None:
-    """A hundred documents, the first `share` of them right but for three that only the base gets right."""
+def _write_samples(folder: Path, share: float, first: int) -> None:
+    """A hundred documents from `first`, the first `share` of them right but for three that only the base gets right."""
     folder.mkdir()
     lines = []
     for number in range(100):
         right = number < 3 if share < 0.1 else 3 <= number < 100 * share + 3
         sample = {
-            "id": f"t{number:03}", "doc_hash": f"{number:064x}", "prompt": f"Ticket {number}: {NASTY}",
+            "id": f"t{number:03}", "doc_hash": f"{first + number:064x}", "prompt": f"Ticket {number}: {NASTY}",
             "target": '{"intent": "refund"}', "answer": '{"intent": "refund"}' if right else NASTY,
             "scores": {"exact_match": float(right)}, "weight": 1.0,
         }  # fmt: skip

@@ -98,6 +98,23 @@ def test_report_of_a_recipe_with_a_single_section_shows_it(tmp_path: Path, kept:
     assert report["suites"] == {}
 
 
+def test_report_of_adapters_and_schedules_shows_them(tmp_path: Path) -> None:
+    members = [
+        {"name": "base:one", "weight": [0.25, 0.5], "delta_norm_ratio": 0.01},
+        {"name": "two", "weight": {"*.mlp.*": 0.5}, "delta_norm_ratio": 0.02},
+    ]
+    told = {"method": "cat", "tensors": 20, "changed": 4, "models": members, "notes": ["one is merged 2 times"]}
+    inputs = {
+        "base:one": Artifact("base:one", "adapter", tmp_path, "a" * 64, {"source": "adapter one", "notes": []}),
+        "merge.joined": Artifact("merge.joined", "adapter", tmp_path, "b" * 64, told),
+    }
+    fields = {"recipe": "small", "command": "burnish run small.yaml", "candidate": "", "artifacts": list(inputs)}
+    page, _ = made(tmp_path, ReportConfig.model_validate(fields), inputs)
+    assert "`base:one` weight 0.2500, 0.5000 over the layers, size 0.0100; `two` weight by pattern, size" in page
+    assert "- `merge.joined`: one is merged 2 times" in page
+    assert "- `base:one`: source adapter one" in page
+
+
 def test_report_of_scores_under_other_conditions_names_the_difference(tmp_path: Path) -> None:
     inputs = fixture.artifacts(tmp_path / "in")
     scores = inputs["evaluate.best@test"].metrics

@@ -84,6 +84,18 @@ def test_search_that_another_suite_confirms_shows_no_sign_of_overfitting(tmp_pat
     assert "No sign that the search overfitted: the gain on `test`, which it never saw, is no smaller" in page
 
 
+def test_suite_whose_documents_were_searched_on_confirms_nothing(tmp_path):
+    inputs = fixture.artifacts(tmp_path / "in")
+    inputs["merge.best"] = Artifact("merge.best", "model", tmp_path, "d" * 64, search())
+    lines = (inputs["evaluate.base@dev"].path / "samples" / "tickets.jsonl").read_text().splitlines()[:40]
+    (inputs["evaluate.base@test"].path / "samples" / "tickets.jsonl").write_text("\n".join(lines) + "\n")
+    (out := tmp_path / "out").mkdir()
+    run(fixture.config(artifacts=["base", "merge.best"]), inputs, out)
+    page = (out / "report.md").read_text()
+    assert "`test` says nothing of overfitting: 40 of its 100 documents were searched on." in page
+    assert "never saw" not in page
+
+
 def test_search_whose_winner_no_other_suite_measured_says_so(tmp_path):
     inputs = fixture.artifacts(tmp_path / "in")
     inputs["merge.lone"] = Artifact("merge.lone", "model", tmp_path, "d" * 64, search())
