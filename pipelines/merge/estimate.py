@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pipelines.engine.stage import Estimate, Inputs
 from pipelines.hf.safetensors import BITS, tensor_map
 from pipelines.merge.config import MergeConfig
+from pipelines.merge.kinds import SPECTRAL
 from pipelines.merge.schedule import layer_of
 
 NANOSECONDS = {
@@ -31,7 +32,7 @@ def estimate(config: MergeConfig, inputs: Inputs) -> Estimate:
     per_element = MERGEKIT * cores if config.engine == "mergekit" else NANOSECONDS.get(config.method.kind, 10)
     seconds = START + elements * per_element * (1 + len(config.models)) / 3 / cores / 1e9
     memory = FIXED
-    if config.method.kind in ("iso_c", "tsv_m") or config.post:
+    if config.method.kind in SPECTRAL or config.post:
         memory += _largest(place.info.elements for name, place in tensors if layer_of(name) is not None) * cores
     return Estimate(seconds, memory, bits // 8)
 

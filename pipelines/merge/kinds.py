@@ -15,6 +15,9 @@ Number: TypeAlias = Annotated[float, Field(ge=-_MOST, le=_MOST, allow_inf_nan=Fa
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Density: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
+SPECTRAL = ("iso_c", "tsv_m")
+"""Methods that compute whole matrices, and the mean of the models of what is no matrix."""
+
 Lambda: TypeAlias = Annotated[Scheduled[Number], Field(alias="lambda", description="Scale of the merged task vector.")]
 Seed: TypeAlias = Annotated[int, Field(description="Seed of the masks.")]
 

@@ -9,7 +9,6 @@ import os
 import queue
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -32,15 +31,13 @@ from pipelines.merge.on_device import on_device
 from pipelines.merge.plan import MERGED, Plan
 from pipelines.merge.post import posted
 from pipelines.merge.reads import CHUNK, Read, TensorInputs, spans
+from pipelines.merge.threads import one_thread_each
 from pipelines.merge.tuned import Tuned
 
 PIECE = 1 << 22
 """Elements of a tensor that one thread merges; the rest of a larger one is merged beside it."""
 COMPILED = 1 << 24
 """Elements of a model from which on compiled kernels are worth their start."""
-
-WHOLE = ("iso_c", "tsv_m")
-"""Methods that compute whole matrices."""
 
 Job = Callable[[], "Done"]
 
@@ -77,7 +74,7 @@ def merge(
     journal = Journal(out_dir, writer.sync)
     if not writer.laid_out:
         journal.forget()
-    with writer, _one_thread_each():
+    with writer, one_thread_each():
         bounds = surveyed(method, lambda: [inputs(plan, name, chosen) for name in names if _is_merged(plan, name)])
         work = _Merge(plan, method, post, writer, chosen, bounds, chunk)
         left = {name: plan.base.info(name).elements for name in names if name not in journal.finished}
@@ -109,17 +106,6 @@ def _is_merged(plan: Plan, name: str) -> bool:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Torch computes on the calling thread alone: the parallelism is over pieces."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _in_threads(jobs: Iterable[Job], threads: int) -> Iterator[tuple[str, int]]:

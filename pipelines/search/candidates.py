@@ -15,7 +15,8 @@ class Candidates:
     """One merge after the other, each into a folder of its own.
 
     Two in a row that differ in lambda alone have their task vector in common: it is merged for the second, written
-    below `scratch`, and serves all that follow. So does an adapter that is interpolated: it is baked once, in fp32.
+    below `scratch`, and serves all that follow. So does an adapter that is interpolated: it is baked once, in fp32;
+    not where `post` asks for its task vector, which subtracting the base does not give back to the last bit.
     """
 
     def __init__(self, inputs: Inputs, scratch: Path) -> None:
@@ -41,7 +42,7 @@ class Candidates:
         common = same.model_dump_json()
         if common != self._common:
             self._common, self._tried, self._vector, self._baked = common, False, None, None
-        elif not self._tried and isinstance(config.method, Interpolate):
+        elif not self._tried and isinstance(config.method, Interpolate) and config.post is None:
             self._tried = True
             self._baked = self._bake(config)
         elif not self._tried and scaled_only(config):

@@ -21,13 +21,14 @@ from pipelines.merge.carry import carry
 from pipelines.merge.config import ADAPTER_METHODS, MergeConfig
 from pipelines.merge.inputs import inputs as tensor_inputs
 from pipelines.merge.kernels import Kernels
-from pipelines.merge.kinds import Kind
+from pipelines.merge.kinds import SPECTRAL, Kind
 from pipelines.merge.members import members
 from pipelines.merge.methods import merged_read, surveyed
 from pipelines.merge.plan import MERGED, Plan, plan
 from pipelines.merge.reads import TensorInputs, spans, stored
 from pipelines.merge.schedule import numbers
 from pipelines.merge.stream import fastest
+from pipelines.merge.threads import one_thread_each
 
 
 class Vector(NamedTuple):
@@ -87,7 +88,7 @@ def capture(config: MergeConfig, inputs: Inputs, folder: Path) -> Vector | None:
     kernels: Kernels = _Vectors(fastest(sum(plan.base.info(name).elements for name in names)))
     found = surveyed(method, lambda: [tensor_inputs(plan, name, kernels) for name in names])
     touched = [name for name in names if _touched(plan, name)]
-    with ShardWriter(folder, plan.base, dict.fromkeys(names, "F32")) as writer:
+    with ShardWriter(folder, plan.base, dict.fromkeys(names, "F32")) as writer, one_thread_each():
         work = [
             partial(_capture, plan, method, writer, tensor_inputs(plan, name, kernels)._replace(bounds=found))
             for name in touched
@@ -97,8 +98,13 @@ def capture(config: MergeConfig, inputs: Inputs, folder: Path) -> Vector | None:
 
 
 def apply(vector: Vector, config: MergeConfig, out_dir: Path) -> bool:
-    """Make base + lambda v in `out_dir`; false where a value does not fit the type that it is stored in."""
+    """Make base + lambda v in `out_dir`.
+
+    False where a value does not fit the type that it is stored in, or where v does not give the merge's own bits.
+    """
     plan = vector.plan
+    if any(_is_mean(plan, config.method, name) for name in vector.tensors.tensors):
+        return False
     kernels = fastest(sum(place.info.elements for place in plan.base.tensors.values()))
     with ShardWriter(out_dir, plan.base, plan.dtypes) as writer:
         fits = _all(
@@ -110,7 +116,10 @@ def apply(vector: Vector, config: MergeConfig, out_dir: Path) -> bool:
 
 
 def _capture(plan: Plan, method: Kind, writer: ShardWriter, x: TensorInputs) -> bool:
-    read = merged_read(method.at(x.name, plan.depth(x.name)), x, plan.weights_at(x.name))
+    weights = plan.weights_at(x.name)
+    if not any(weights):
+        return True  # Files are laid out with zeros, and some methods would give the base itself.
+    read = merged_read(method.at(x.name, plan.depth(x.name)), x, weights)
     for start, stop in spans(x.elements):
         values = read(start, stop)
         if not bool(torch.isfinite(values).all()):
@@ -136,6 +145,16 @@ def _apply(vector: Vector, method: Kind, kernels: Kernels, writer: ShardWriter, 
             return False
         writer.write(name, values, start)
     return True
+
+
+def _is_mean(plan: Plan, method: Kind, name: str) -> bool:
+    """Whether a tensor is the mean of the models as they are stored, and not a sum with the base."""
+    return (
+        method.kind in SPECTRAL
+        and _is_merged(plan, name)
+        and not tensor_inputs(plan, name).matrix
+        and method.at(name, plan.depth(name)).lambda_ == 1
+    )
 
 
 def _plan(config: MergeConfig, inputs: Inputs) -> Plan:

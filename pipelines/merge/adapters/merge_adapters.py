@@ -2,11 +2,8 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from pipelines.engine.progress import progress
 from pipelines.merge.adapters.methods import Module, adapters_of, merged_modules, touched
@@ -15,6 +12,7 @@ from pipelines.merge.adapters.write_adapter import named_base, write_adapter
 from pipelines.merge.config import MergeConfig
 from pipelines.merge.kinds import Linear
 from pipelines.merge.plan import Plan
+from pipelines.merge.threads import one_thread_each
 
 
 def merge_adapters(plan: Plan, config: MergeConfig, out_dir: Path, bake: Callable[..., None]) -> dict[str, Any]:
@@ -50,7 +48,7 @@ def _write(plan: Plan, config: MergeConfig, folder: Path, dtype: str) -> dict[st
             yield module
 
     base = named_base((adapter.base_named for adapter in adapters_of(plan)), plan.base_name)
-    with _one_thread():
+    with one_thread_each():
         ranks = write_adapter(folder, modules(), wanted, plan.base.tensors, base, dtype)
     facts: dict[str, Any] = {"modules": len(ranks), "rank": max(ranks.values())}
     if config.method.kind == "cat":
@@ -63,14 +61,3 @@ def _write(plan: Plan, config: MergeConfig, folder: Path, dtype: str) -> dict[st
 
 def _rounded(share: float) -> float:
     return float(f"{share:.4g}")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """QR and SVD on several threads round differently."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -150,6 +150,55 @@ def test_adapter_that_is_interpolated_is_baked_once(tmp_path, folders, monkeypat
     assert kinds == ["adapter", "adapter", *["model"] * 4]
 
 
+@pytest.mark.parametrize("kind", ["iso_c", "tsv_m", "ties"])
+@pytest.mark.parametrize("weight", [0.8, {"*.mlp.*": 1.0, "*": 0.0}], ids=["one", "none-for-some"])
+def test_shared_vector_in_float32_gives_the_bytes_of_the_merge(tmp_path, pico_base, pico_tuned, kind, weight):
+    """A norm is the mean of the models at lambda 1, and the base where no model counts."""
+    inputs = inputs_of(pico_base, list(pico_tuned))
+    shared = Candidates(inputs, tmp_path / "scratch")
+    for place, lambda_ in enumerate((0.5, 0.7, 1.0, 0.9)):
+        uses = [{"use": folder.name, "weight": weight} for folder in pico_tuned]
+        config = MergeConfig.model_validate({"models": uses, "method": {"kind": kind, "lambda": lambda_}})
+        (direct := tmp_path / str(place)).mkdir()
+        run(config, inputs, direct)
+        shared.make(config, tmp_path / "shared")
+        assert files(tmp_path / "shared") == files(direct), lambda_
+
+
+def test_shared_vector_does_not_depend_on_the_threads_of_torch(tmp_path):
+    wide = {"hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 1}
+    base = pico.save_model(tmp_path / "base", seed=0, **wide)
+    models = [pico.save_tuned(base, tmp_path / name, seed) for seed, name in enumerate(("one", "two"), 1)]
+    inputs = inputs_of(base, models)
+    shared = Candidates(inputs, tmp_path / "scratch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for lambda_ in (0.5, 0.7):
+            config = configured(models, {"kind": "iso_c", "lambda": lambda_}, threads=1)
+            shared.make(config, tmp_path / "shared")
+    finally:
+        torch.set_num_threads(before)
+    (direct := tmp_path / "direct").mkdir()
+    run(config, inputs, direct)
+    assert files(tmp_path / "shared") == files(direct)
+
+
+def test_adapter_that_is_interpolated_and_calibrated_is_not_baked(tmp_path, folders):
+    base, models = folders
+    inputs = inputs_of(base, models[1:])
+    shared = Candidates(inputs, tmp_path / "scratch")
+    for alpha in (0.3, 0.5, 0.7):
+        method, post = {"kind": "interpolate", "alpha": alpha}, {"kind": "svc", "alpha": 0.5}
+        config = MergeConfig.model_validate(
+            {"models": [{"use": "two"}], "method": method, "post": post, "dtype": "float32"}
+        )
+        shared.make(config, tmp_path / "shared")
+        (direct := tmp_path / f"direct-{alpha}").mkdir()
+        run(config, inputs, direct)
+        assert files(tmp_path / "shared") == files(direct), alpha
+
+
 def test_method_without_a_lambda_shares_nothing():
     models = [Path("one"), Path("two")]
     assert not scaled_only(configured(models, {"kind": "linear"}))
