@@ -36,7 +36,7 @@ def merged_read(method: Kind, inputs: TensorInputs, weights: Sequence[float]) ->
 
 def surveyed(method: Kind, tensors: Callable[[], Sequence[TensorInputs]]) -> tuple[float, ...] | None:
     """The bounds of every model where they are taken over all its tensors; None where they are not."""
-    if not isinstance(method, Ties) or method.scope != "global":
+    if not isinstance(method, Ties) or method.scope != "global" or method.density == 1:
         return None
     matrices = [x for x in tensors() if not x.vector]
     count = len(matrices[0].models) if matrices else 0

@@ -5,7 +5,7 @@ a large tensor a sample brackets the answer, and one pass counts what lies above
 it. When the answer is not inside, the bracket is widened.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ def threshold(delta: Read, size: int, k: int, bracket: Bracket = kernels.referen
     """The k-th largest magnitude of the `size` elements of a Read whose slices are fresh."""
     if size <= SMALL:
         return _float(_kth(_magnitudes(delta(0, size)), k))
+    if k == size:
+        return _float(min(int(_magnitudes(delta(start, stop)).min()) for start, stop in spans(size)))
     sample = _sample(delta, size)
     share = k / size
     error = (share * (1 - share) / len(sample)) ** 0.5
@@ -63,9 +65,16 @@ def _magnitudes(values: torch.Tensor) -> Bits:
 def _sample(delta: Read, size: int) -> Bits:
     """Sorted magnitudes from an eighth of every slice, at an odd stride so that all columns are met."""
     stride = size // (8 * SAMPLE) | 1
-    runs = ((start, start + (stop - start + 7) // 8) for start, stop in spans(size))
     # A view would keep the whole run in memory.
-    return np.sort(np.concatenate([_magnitudes(delta(start, stop))[::stride].copy() for start, stop in runs]))
+    return np.sort(np.concatenate([_magnitudes(delta(start, stop))[::stride].copy() for start, stop in _runs(size)]))
+
+
+def _runs(size: int) -> Iterator[tuple[int, int]]:
+    """An eighth of every slice, all eight in turn: always the same one would be the same columns of wide rows."""
+    for index, (start, stop) in enumerate(spans(size)):
+        length = (stop - start + 7) // 8
+        first = start + length * ((3 * index + index // 8) % 8)
+        yield min(first, stop - 1), min(first + length, stop)
 
 
 def _count(delta: Read, size: int, low: int, high: int, bracket: Bracket, room: int) -> tuple[int, Bits]:

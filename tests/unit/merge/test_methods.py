@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from pipelines.merge.dare import mask_key, uniform16
 from pipelines.merge.dare_ties import dare_ties
 from pipelines.merge.interpolate import interpolate
+from pipelines.merge.kinds import Ties
 from pipelines.merge.linear import linear
-from pipelines.merge.reads import stored
+from pipelines.merge.methods import surveyed
+from pipelines.merge.reads import TensorInputs, stored
 from pipelines.merge.threshold import threshold
 from pipelines.merge.ties import ties
 
@@ -146,6 +148,30 @@ def test_threshold_of_a_large_tensor_is_exact(density: float, kind: str) -> None
     }[kind]
     k = int(density * size)
     assert threshold(stored(values), size, k) == float(np.sort(values.abs().numpy())[-k])
+
+
+@pytest.mark.parametrize(("density", "columns"), [(0.2, 1 << 14), (0.2, 1 << 16), (1.0, 64)])
+def test_threshold_reads_once_however_wide_the_rows_and_the_share(density: float, columns: int) -> None:
+    """Half of the columns are larger than the others; a bracket that misses costs a buffer of the whole tensor."""
+    size = 1 << 21
+    values = torch.randn(size // columns, columns, generator=torch.Generator().manual_seed(1))
+    values[:, columns // 2 :] *= 3
+    read: list[int] = []
+
+    def delta(start: int, stop: int) -> torch.Tensor:
+        read.append(stop - start)
+        return values.view(-1)[start:stop].clone()
+
+    found = threshold(delta, size, int(density * size))
+    assert found == float(np.sort(values.abs().numpy(), axis=None)[-int(density * size)])
+    assert sum(read) <= 1.2 * size
+
+
+def test_ties_global_that_keeps_all_looks_for_no_bounds() -> None:
+    def refuse() -> list[TensorInputs]:
+        raise AssertionError("the models were read")
+
+    assert surveyed(Ties(kind="ties", density=1.0, scope="global"), refuse) is None
 
 
 def dare_by_hand(base, tuned, weights, density, lambda_, seed, name):
