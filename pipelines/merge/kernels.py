@@ -96,7 +96,7 @@ class Reference:
         total = deltas[0] * weights[0]
         for delta, weight in zip(deltas[1:], weights[1:], strict=True):
             total += delta * weight
-        return _plus(base, total, lambda_)
+        return plus(base, total.mul_(lambda_))
 
     def elect(
         self,
@@ -121,7 +121,7 @@ class Reference:
         if divide:
             total /= mass.clamp_(min=TINY)
         total.view(torch.int32).bitwise_xor_(flip)
-        return _plus(base, total, lambda_)
+        return plus(base, total.mul_(lambda_))
 
     def keep_between(self, deltas: torch.Tensor, low: Sequence[float], high: Sequence[float]) -> torch.Tensor:
         for delta, least, most in zip(deltas, low, high, strict=True):
@@ -144,9 +144,9 @@ class Reference:
         return int(torch.count_nonzero(bits > high)), len(found)
 
 
-def _plus(base: torch.Tensor, total: torch.Tensor, lambda_: float) -> torch.Tensor:
-    """base + lambda total. Nothing added to a base of -0 leaves -0: 0 - t is +0 for a zero of either sign."""
-    return base - (0.0 - total.mul_(lambda_))
+def plus(base: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+    """base + added. Nothing added to a base of -0 leaves -0: 0 - t is +0 for a zero of either sign."""
+    return base - (0.0 - added)
 
 
 reference: Kernels = Reference()

@@ -9,6 +9,7 @@ from pipelines.errors import Problem
 from pipelines.hf.shards import Weights
 from pipelines.merge.adapters.dora import dora_read
 from pipelines.merge.adapters.low_rank import LowRank
+from pipelines.merge.kernels import plus
 from pipelines.merge.reads import Read, stored
 
 __all__ = ["Adapter", "Factors", "LowRank"]
@@ -65,17 +66,17 @@ class Adapter(NamedTuple):
         product = self._product(found)
         if found.lengths:
             return dora_read(under, product, self._matrix(found.lengths).view(-1), found.transposed)
-        return lambda start, stop: torch.add(under(start, stop), product.read(start, stop))
+        return lambda start, stop: plus(under(start, stop), product.read(start, stop))
 
     def beyond_products(self) -> list[Problem]:
         """Why the adapter is more than low-rank products, if it is."""
         found = []
         if any(factors.lengths for factors in self.factors.values()):
-            found.append("is a DoRA adapter, whose magnitudes are no low-rank product")
+            found.append(("is a DoRA adapter, whose magnitudes are no low-rank product", ""))
         if self.whole:
-            found.append("carries whole tensors besides its low-rank matrices")
+            found.append(("carries whole tensors besides its low-rank matrices", next(iter(self.whole))))
         fix = "Use a method that merges models, such as task_arithmetic"
-        return [Problem(self.name, what, next(iter(self.whole), ""), fix) for what in found]
+        return [Problem(self.name, what, got, fix) for what, got in found]
 
     def _product(self, found: Factors) -> LowRank:
         a, b = self._matrix(found.a), self._matrix(found.b)

@@ -36,7 +36,7 @@ def write_adapter(
             if not module.like.embedding:
                 transposed.add(module.like.transposed)
             for key, factor in _stored(name, module).items():
-                yield key, factor.to(getattr(torch, dtype)).contiguous()
+                yield key, _narrowed(factor, dtype, module.tensor)
 
     names = [f"{PREFIX}{tensor.removesuffix('.weight')}.lora_embedding_{side}" for tensor in wanted for side in "AB"]
     _write_tensors(folder / WEIGHTS, factors(), names)
@@ -47,6 +47,15 @@ def write_adapter(
     for name in (CONFIG, WEIGHTS):
         (folder / name).chmod(0o644)
     return ranks
+
+
+def _narrowed(factor: torch.Tensor, dtype: str, tensor: str) -> torch.Tensor:
+    """A factor in the type that it is stored in. UserError where it does not fit."""
+    stored = factor.to(getattr(torch, dtype)).contiguous()
+    if not torch.isfinite(stored).all():
+        fix = "Set dtype: bfloat16, or make the weights smaller"
+        raise wrong("models", f"tensor {tensor}: merged factors do not fit {dtype}", "", fix)
+    return stored
 
 
 def named_base(named: Iterable[str], base: str) -> str:

@@ -213,6 +213,16 @@ def test_nan_in_an_adapter_is_refused_by_name(pico_base: Path, lora: Path, tmp_p
         merged(tmp_path / "out", pico_base, {odd: 1.0})
 
 
+def test_adapter_that_adds_nothing_makes_the_base_to_the_bit(pico_base: Path, tmp_path: Path) -> None:
+    name = "model.layers.0.self_attn.q_proj.weight"
+    base = edited(pico_base, tmp_path / "base", lambda w: w | {name: w[name].where(w[name] > 0, -0.0)})
+    lora = save_lora(base, tmp_path / "lora")
+    untrained = altered(lora, tmp_path / "untrained", lambda w: {key: w[key] * ("lora_A" in key) for key in w})
+    out, metrics = merged(tmp_path / "out", base, {untrained: 1.0})
+    assert metrics["changed"] == 0
+    assert (out / "model.safetensors").read_bytes() == (base / "model.safetensors").read_bytes()
+
+
 def pico_gpt2(folder: Path) -> Path:
     words = pico.tokenizer()
     torch.manual_seed(0)

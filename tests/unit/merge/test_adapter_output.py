@@ -205,6 +205,11 @@ def test_factors_have_the_type_that_is_asked_for(
     assert {value.dtype for value in load_file(out / "adapter_model.safetensors").values()} == {code}
 
 
+def test_factors_that_do_not_fit_their_type_are_refused(pico_base: Path, lora: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"tensor model\..* do not fit float16"):
+        adapter_of(tmp_path / "out", pico_base, {lora: 1e7}, dtype="float16")
+
+
 def test_base_is_named_as_the_members_do_but_no_place_is(pico_base: Path, lora: Path, tmp_path: Path) -> None:
     named = altered(lora, tmp_path / "named", base_model_name_or_path="org/base")
     names = [
