@@ -68,13 +68,15 @@ def size(over: Mapping[str, Over]) -> int | None:
 
 
 def ends(values: Over) -> Iterator[Any]:
-    """Values that stand for all: every choice; of a range both ends and one between them."""
+    """Values that stand for all: every choice; of a range the smallest, one between and the largest that are tried."""
     if not isinstance(values, Range):
         yield from values
         return
-    step = values.step
-    between = values.low + step if step else (values.low + values.high) / 2
-    for number in (values.low, between, values.high):
+    numbers = values.low, (values.low + values.high) / 2, values.high
+    if values.step:
+        last = (_count(values) or 1) - 1
+        numbers = values.low, values.low + min(1, last) * values.step, min(values.low + last * values.step, values.high)
+    for number in numbers:
         yield int(number) if values.whole else number
 
 

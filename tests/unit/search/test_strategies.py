@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.search.config import MergeEntry, SearchConfig
+from pipelines.search.config import MergeEntry, Range, SearchConfig
 from pipelines.search.greedy import greedy
 from pipelines.search.grid import capped, every, grid
 from pipelines.search.sampled import cmaes, tpe
-from pipelines.search.space import changed, places, size, with_parameters
+from pipelines.search.space import changed, ends, places, size, with_parameters
 from pipelines.search.trial import Rule, Trial, best, pareto
 from tests.unit.search.bench import RULE, config, landscape
 
@@ -184,3 +184,16 @@ def test_size_counts_steps_and_knows_no_end_of_ranges():
 
     assert size(over({"method.lambda": [1, 2], "method.density": {"low": 0.1, "high": 0.4, "step": 0.1}})) == 8
     assert size(over({"method.lambda": {"low": 0, "high": 1}})) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "tried"),
+    [
+        ({"low": 0.2, "high": 1.2}, [0.2, 0.7, 1.2]),
+        ({"low": 0.25, "high": 1.2, "step": 0.5}, [0.25, 0.75, 0.75]),
+        ({"low": 0.25, "high": 1, "step": 2}, [0.25, 0.25, 0.25]),
+        ({"low": 1, "high": 6, "step": 2}, [1, 3, 5]),
+    ],
+)
+def test_ends_of_a_range_are_values_that_it_has(values, tried):
+    assert list(ends(Range(**values))) == tried
