@@ -4,7 +4,7 @@ from pipelines.merge import kernels
 from pipelines.merge.kernels import Kernels
 from pipelines.merge.plan import Plan
 from pipelines.merge.reads import TensorInputs, stored
-from pipelines.merge.tied import is_embedding_or_head
+from pipelines.merge.tied import is_linear_map
 
 
 def inputs(plan: Plan, name: str, chosen: Kernels = kernels.reference) -> TensorInputs:
@@ -18,6 +18,6 @@ def inputs(plan: Plan, name: str, chosen: Kernels = kernels.reference) -> Tensor
         base=base,
         values=tuple(member.values(name, base) for member in plan.members),
         products=tuple(member.product(name) for member in plan.members),
-        matrix=len(shape) > 1 and not is_embedding_or_head(name),
+        matrix=len(shape) > 1 and is_linear_map(name),
         kernels=chosen,
     )

@@ -1,4 +1,4 @@
-"""Which tensors embedding and output head share, told from config and names."""
+"""Which tensors are embedding and output head, and whether they share one, told from config and names."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,6 +10,12 @@ _EMBEDDINGS = (
     "embed_in.weight",
     "word_embeddings.weight",
     "tok_embeddings.weight",
+)
+_OTHER_TABLES = (
+    "wpe.weight",
+    "embed_positions.weight",
+    "position_embeddings.weight",
+    "token_type_embeddings.weight",
 )
 
 
@@ -38,6 +44,11 @@ def is_tied(config: Mapping[str, Any], names: Iterable[str]) -> bool:
 def is_embedding_or_head(name: str) -> bool:
     """Whether a tensor's rows stand for tokens."""
     return _ends(name, _HEADS + _EMBEDDINGS)
+
+
+def is_linear_map(name: str) -> bool:
+    """Whether a matrix of this name is multiplied with activations: no table of rows to look up, and no head."""
+    return not _ends(name, _HEADS + _EMBEDDINGS + _OTHER_TABLES)
 
 
 def _ends(name: str, endings: tuple[str, ...]) -> bool:

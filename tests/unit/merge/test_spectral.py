@@ -19,6 +19,7 @@ from pipelines.merge.reads import Read, inputs_of, stored
 from pipelines.merge.spectral import KEPT, by_matrix, spectrum
 from pipelines.merge.svc import svc
 from pipelines.merge.task_arithmetic import task_arithmetic
+from pipelines.merge.tied import is_linear_map
 from pipelines.merge.tsv_m import polar, top, tsv_m, tsv_m_read
 from tests.unit.merge.models import edited, files, merged, same, tensors
 
@@ -419,3 +420,9 @@ def test_folder_added_to_its_copy_and_calibrated_is_itself(pico_base: Path, pico
     for name, tensor in tensors(out).items():
         matrix = tensor.dim() > 1 and "embed" not in name and "lm_head" not in name
         close(tensor, wanted[name] if matrix else doubled[name], 1e-5)
+
+
+def test_only_weights_that_activations_are_multiplied_with_are_linear_maps() -> None:
+    tables = ("transformer.wpe.weight", "decoder.embed_positions.weight", "model.embed_tokens.weight", "lm_head.weight")
+    assert not any(map(is_linear_map, tables))
+    assert is_linear_map("transformer.h.0.attn.c_attn.weight")
