@@ -4,7 +4,6 @@ Two models of independent initialisation differ by about sqrt(2) of a norm; fine
 pretraining by some tenths (DARE, arXiv 2311.03099, section 5, for the magnitudes; the two bounds are our own).
 """
 
-import math
 from collections.abc import Sequence
 
 from pipelines.engine.stage import Artifact
@@ -14,27 +13,30 @@ FAR, UNRELATED = 0.3, 1.3
 """Norm of the task vector over norm of the base: from where on a note is made, and from where on it is refused."""
 
 
-def distant(base: str, members: Sequence[Artifact], ratios: Sequence[float]) -> list[str]:
+def distant(base: str, members: Sequence[Artifact], ratios: Sequence[float | None]) -> list[str]:
     """Notes on models that are far from the base. UserError naming those that cannot come from it.
 
-    A ratio that is not finite is none: the merge says which tensor is broken. An adapter is a difference and comes from
+    None is the ratio of a broken model: the merge says which tensor it is. An adapter is a difference and comes from
     its base by construction, however large it is.
     """
-    ratios = [0.0 if member.kind == "adapter" else ratio for member, ratio in zip(members, ratios, strict=True)]
+    far = [
+        (member.name, ratio)
+        for member, ratio in zip(members, ratios, strict=True)
+        if member.kind != "adapter" and ratio is not None and ratio >= FAR
+    ]
     unrelated = [
         Problem(
-            member.name,
+            name,
             f"does not descend from {base}: it differs from it by {ratio:.2f} of its norm",
             "",
             "Merge models that were tuned from one base",
         )
-        for member, ratio in zip(members, ratios, strict=True)
-        if UNRELATED <= ratio < math.inf
+        for name, ratio in far
+        if ratio >= UNRELATED
     ]
     if unrelated:
         raise UserError(*unrelated)
     return [
-        f"{member.name} differs from {base} by {ratio:.2f} of its norm: far for a fine-tune, so a merge may lose both"
-        for member, ratio in zip(members, ratios, strict=True)
-        if ratio >= FAR
+        f"{name} differs from {base} by {ratio:.2f} of its norm: far for a fine-tune, so a merge may lose both"
+        for name, ratio in far
     ]

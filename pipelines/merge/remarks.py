@@ -9,9 +9,10 @@ from pipelines.merge.adapters.adapter import Adapter
 from pipelines.merge.plan import Source
 
 
-def remarks(base: Artifact, members: Sequence[Source], ratios: Sequence[float]) -> list[str]:
-    """Notes on models that are given twice, that add nothing, and on adapters that name another base."""
-    return [*_repeated(members), *_idle(base.name, members, ratios), *_strangers(base, members)]
+def remarks(base: Artifact, members: Sequence[Source], ratios: Sequence[float | None]) -> list[str]:
+    """Notes on models that are given twice, broken or add nothing, and on adapters that name another base."""
+    told = (_repeated(members), _broken(members, ratios), _idle(base.name, members, ratios), _strangers(base, members))
+    return [note for notes in told for note in notes]
 
 
 def _repeated(members: Sequence[Source]) -> Iterator[str]:
@@ -23,7 +24,12 @@ def _repeated(members: Sequence[Source]) -> Iterator[str]:
             yield f"{names[0]} is merged {times} times"
 
 
-def _idle(base: str, members: Sequence[Source], ratios: Sequence[float]) -> Iterator[str]:
+def _broken(members: Sequence[Source], ratios: Sequence[float | None]) -> Iterator[str]:
+    for name in dict.fromkeys(member.name for member, ratio in zip(members, ratios, strict=True) if ratio is None):
+        yield f"{name} holds NaN or infinite values, which only a weight of 0 keeps out of a merge"
+
+
+def _idle(base: str, members: Sequence[Source], ratios: Sequence[float | None]) -> Iterator[str]:
     same = (member.name for member, ratio in zip(members, ratios, strict=True) if ratio == 0 and member.name != base)
     for name in dict.fromkeys(same):
         yield f"{name} has the same matrices as {base}, so there is next to nothing in it to merge"

@@ -13,13 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from pipelines.engine.progress import progress
 from pipelines.errors import UserError, wrong
 from pipelines.hf.shard_writer import ShardWriter
-from pipelines.hf.shards import DTYPES
+from pipelines.hf.shards import DTYPES, same_bytes
 from pipelines.merge import kernels
 from pipelines.merge.adapters.adapter import Adapter
 from pipelines.merge.inputs import inputs
@@ -214,7 +213,7 @@ def _copy_buffer(plan: Plan, writer: ShardWriter, name: str) -> None:
     """A tensor that is no weight is copied, if all models agree on it."""
     ours = plan.base.raw(name)
     for member in plan.members:
-        if isinstance(member, Tuned) and not np.array_equal(ours, member.weights.raw(name)):
+        if isinstance(member, Tuned) and not same_bytes(ours, member.weights.raw(name)):
             what = f"tensor {name} differs from {plan.base_name}'s and is of a type that cannot be merged"
             raise wrong(member.name, what, plan.base.info(name).dtype, "Merge models that share it")
     writer.write(name, torch.from_numpy(ours))
@@ -224,6 +223,6 @@ def _check_copies(tuned: Tuned, name: str) -> None:
     """A tied head that is stored all the same must be the embedding."""
     for copy, original in tuned.aliases.items():
         stored_twice = name == original and copy in tuned.weights.tensors
-        if stored_twice and not np.array_equal(tuned.weights.raw(copy), tuned.weights.raw(original)):
+        if stored_twice and not same_bytes(tuned.weights.raw(copy), tuned.weights.raw(original)):
             what = f"ties its embeddings, but {copy} and {original} are stored with different values"
             raise wrong(tuned.name, what, "", "Set tie_word_embeddings to what it is and save the model again")

@@ -4,10 +4,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from pipelines.hf.shards import Weights, open_folder
+from pipelines.hf.shards import Weights, open_folder, same_bytes
 from pipelines.merge.adapters.adapter import Adapter
 from pipelines.merge.plan import MERGED, Plan, Source
 from pipelines.merge.reads import Read, spans, stored
@@ -16,8 +15,10 @@ _RUN = 1 << 13
 _RUNS = 32
 
 
-def delta_norm_ratios(plan: Plan) -> list[float]:
+def delta_norm_ratios(plan: Plan) -> list[float | None]:
     """|theta_i - theta_base| / |theta_base| of each member, over all matrices, in the order of the plan.
+
+    None where one of them holds NaN or infinity.
 
     Norms and biases are left out: they are few and large, and hardly move. Exact for adapters and tensors of up to
     2**18 elements; estimated from 32 evenly spread runs of larger ones.
@@ -28,7 +29,7 @@ def delta_norm_ratios(plan: Plan) -> list[float]:
     return [_ratio(square, base) for square in squares]
 
 
-def merged_norm_ratio(plan: Plan, out_dir: Path) -> float:
+def merged_norm_ratio(plan: Plan, out_dir: Path) -> float | None:
     """The same ratio of what was written."""
     names, written = _matrices(plan), open_folder(out_dir).map()
     moved = (
@@ -38,8 +39,9 @@ def merged_norm_ratio(plan: Plan, out_dir: Path) -> float:
     return _ratio(math.fsum(moved), _base_square(plan, names))
 
 
-def _ratio(square: float, base: float) -> float:
-    return float(f"{math.sqrt(square / base) if base else 0.0:.4g}")
+def _ratio(square: float, base: float) -> float | None:
+    ratio = math.sqrt(square / base) if base else 0.0
+    return float(f"{ratio:.4g}") if math.isfinite(ratio) else None
 
 
 def _matrices(plan: Plan) -> list[str]:
@@ -87,5 +89,4 @@ def _square(values: Read, size: int, less: Read | None = None) -> float:
 def _differs(base: Weights, written: Weights, name: str) -> bool:
     if base.info(name).dtype != written.info(name).dtype:
         return True
-    ours, theirs = base.raw(name), written.raw(name)
-    return any(not np.array_equal(ours[start:stop], theirs[start:stop]) for start, stop in spans(len(ours), 1 << 20))
+    return not same_bytes(base.raw(name), written.raw(name))

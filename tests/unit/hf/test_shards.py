@@ -1,15 +1,17 @@
 """Reading tensors in place and writing them at their offsets."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from pipelines.errors import UserError
 from pipelines.hf.shard_writer import ShardWriter
-from pipelines.hf.shards import open_file, open_folder
+from pipelines.hf.shards import open_file, open_folder, same_bytes
 
 TENSORS = {
     "flags": torch.tensor([True, False, True]),
@@ -119,3 +121,15 @@ def test_writer_lays_out_anew_what_is_laid_out_otherwise(folder: Path, tmp_path:
     with ShardWriter(target, weights, {}):
         pass
     assert not load_file(target / "model.safetensors")["weight"].any()
+
+
+def test_bytes_are_compared_without_a_copy_of_them() -> None:
+    one = np.zeros(1 << 26, np.uint8)
+    other = one.copy()
+    tracemalloc.start()
+    assert same_bytes(one, other)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    tracemalloc.stop()
+    other[-1] = 1
+    assert not same_bytes(one, other)
+    assert not same_bytes(one, one[:-1]) and not same_bytes(one[:0], one) and same_bytes(one[:0], other[:0])

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pipelines.merge.config import MergeConfig
 from pipelines.merge.plan import plan
 from pipelines.merge.remarks import remarks
 from pipelines.merge.run import run
 from tests.pico import save_tuned
-from tests.unit.merge.models import artifact, merged
+from tests.unit.merge.models import artifact, edited, merged
 
 LINEAR = {"kind": "linear"}
 
@@ -84,3 +85,11 @@ def test_adapter_that_names_another_base_is_noted(
     assert all(
         note.startswith(f"adapter says that it was trained on {shown}, and it is merged on base") for note in told
     )
+
+
+def test_broken_model_of_weight_0_is_noted_and_has_no_ratio(pico_base: Path, pico_tuned, tmp_path: Path) -> None:
+    name = "model.layers.0.mlp.up_proj.weight"
+    odd = edited(pico_base, tmp_path / "odd", lambda w: w | {name: torch.full_like(w[name], torch.nan)})
+    _, metrics = merged(tmp_path / "out", pico_base, {odd: 0.0, pico_tuned[0]: 1.0})
+    assert json.loads(json.dumps(metrics, allow_nan=False))["models"][0]["delta_norm_ratio"] is None
+    assert "odd holds NaN or infinite values, which only a weight of 0 keeps out of a merge" in metrics["notes"]
