@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from pipelines.engine.progress import progress
+from pipelines.errors import UserError, wrong
 from pipelines.merge.adapters.low_rank import LowRank
 from pipelines.merge.advice.overlap import left_vectors, overlap_of
 from pipelines.merge.advice.signals import Evidence, ModelSignals, PairSignals
@@ -54,13 +55,18 @@ class _Sums(NamedTuple):
 
 
 def measure(models: Sequence[str], names: Sequence[str], open_: Callable[[str], Tensor]) -> Evidence:
-    """The evidence on `models`, from the tensors `names` that `open_` opens one at a time. The same for any order."""
+    """The evidence on `models`, from the tensors `names` that `open_` opens one at a time. The same for any order.
+
+    UserError where a model, or the base, holds NaN or infinity.
+    """
     sums, matrices, parameters = [], [], 0
     for done, name in enumerate(sorted(names), 1):
         tensor = open_(name)
         parameters += tensor.x.elements
         if not tensor.x.vector:
             sums.append(_sums(tensor))
+            if not math.isfinite(sums[-1].base + float(sums[-1].gram.sum())):
+                raise _broken(models, tensor.x)
         if tensor.x.matrix and len(tensor.x.shape) == 2 and _touched(tensor):
             matrices.append(name)
         progress(done, len(names), "tensors")
@@ -72,6 +78,14 @@ def measure(models: Sequence[str], names: Sequence[str], open_: Callable[[str], 
         models=tuple(_model(name, place, sums) for place, name in enumerate(models)),
         pairs=_pairs(models, sums, [_overlaps(open_(name)) for name in picked]),
     )
+
+
+def _broken(models: Sequence[str], x: TensorInputs) -> UserError:
+    for owner, read in (("base", x.base), *zip(models, x.values, strict=True)):
+        if not all(torch.isfinite(read(start, stop)).all() for start, stop in runs(x.name, x.elements)):
+            fix = "This model is broken: make it again or leave it out"
+            return wrong(owner, f"tensor {x.name} holds NaN or infinite values", "", fix)
+    return wrong(", ".join(models), f"tensor {x.name} holds values that are too large to compare")
 
 
 def _touched(tensor: Tensor) -> bool:

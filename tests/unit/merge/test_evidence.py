@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from pipelines.errors import UserError
 from pipelines.merge.adapters.low_rank import LowRank
 from pipelines.merge.advice.evidence import RUN, SAMPLE, Tensor, measure, product, runs
 from pipelines.merge.advice.overlap import left_vectors, overlap_of
@@ -47,6 +48,15 @@ def test_model_that_is_the_base_has_no_direction() -> None:
     found = measured(base, {}, {Q.format(0): torch.eye(4)})
     assert found.models[0].size == 0 and found.models[0].unchanged == 1
     assert found.pairs[0].cosine is None and found.pairs[0].ratio is None and found.pairs[0].overlap is None
+
+
+@pytest.mark.parametrize(("place", "named"), [(0, "base"), (2, "b")])
+def test_broken_model_is_named(place: int, named: str) -> None:
+    tensors = [torch.ones(4, 4), torch.zeros(4, 4), torch.zeros(4, 4)]
+    tensors[place][1, 2] = math.nan
+    base, *deltas = ({Q.format(0): tensor} for tensor in tensors)
+    with pytest.raises(UserError, match=rf"{named}: tensor {Q.format(0)} holds NaN or infinite values"):
+        measured(base, *deltas)
 
 
 def test_conflict_counts_opposite_signs_among_the_top_fifth_of_either() -> None:
