@@ -21,6 +21,7 @@ from pipelines.hf.shard_writer import ShardWriter
 from pipelines.hf.shards import DTYPES, same_bytes
 from pipelines.merge import kernels
 from pipelines.merge.adapters.adapter import Adapter
+from pipelines.merge.config import MEANS
 from pipelines.merge.inputs import inputs
 from pipelines.merge.journal import Journal
 from pipelines.merge.kernels import Kernels
@@ -181,7 +182,7 @@ class _Merge(NamedTuple):
 
 def _check_weights(method: Kind, tensor: str, weights: Sequence[float]) -> None:
     """A schedule may make all weights 0 somewhere, where a mean of them is not defined."""
-    if method.kind in ("linear", "nuslerp", "karcher") and not any(weights):
+    if method.kind in MEANS and not any(weights):
         fix = "Give one of the models a weight there; weight 0 for all is no way to keep the base"
         raise wrong("models", f"the weights of all models are 0 at {tensor}", "", fix)
 

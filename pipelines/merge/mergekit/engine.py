@@ -48,7 +48,7 @@ def merge(plan: Plan, config: MergeConfig, out_dir: Path) -> dict[str, Any]:
         folders = [_folder(plan, index, Path(baked) / str(index), threads) for index in range(len(plan.members))]
         recipe = mergekit_recipe(plan, method, config.models, folders)
         require_space(out_dir, sum(place.info.end - place.info.start for place in plan.base.tensors.values()))
-        _run(recipe, plan, getattr(method, "seed", None), out_dir, threads)
+        _run(recipe, getattr(method, "seed", None), out_dir, threads)
     stacked = isinstance(method, Mergekit) and bool(method.slices)
     _keep(out_dir, (CONFIG,) if stacked else ())
     carry(plan.base_folder, out_dir, config.dtype, config=not stacked)
@@ -69,7 +69,7 @@ class _Configuration(MergeConfiguration):  # type: ignore[misc]
         return list(dict.fromkeys([*first, *sorted(super().referenced_models(), key=str)]))
 
 
-def _run(recipe: Mapping[str, Any], plan: Plan, seed: int | None, out_dir: Path, threads: int | None) -> None:
+def _run(recipe: Mapping[str, Any], seed: int | None, out_dir: Path, threads: int | None) -> None:
     options = MergeOptions(
         random_seed=seed,
         write_model_card=False,
