@@ -57,11 +57,13 @@ def _of_models(facts: Facts) -> Iterator[Reason]:
 
 
 def _of_pairs(facts: Facts) -> Iterator[Reason]:
+    sizes = {model.name: model.size for model in facts.models}
     for pair in facts.pairs:
         if pair.ratio is not None and pair.ratio > UNEQUAL and not facts.lineage.same_data:
+            longer, shorter = sorted(pair.models, key=lambda name: -sizes[name])
             says = (
-                f"of {' and '.join(pair.models)} one task vector is {pair.ratio:.2g} times as long (more than "
-                f"{UNEQUAL:g}, uncalibrated) and drowns the other in a plain sum: give it weight {1 / pair.ratio:.2f}"
+                f"the task vector of {longer} is {pair.ratio:.2g} times as long as that of {shorter} (more than "
+                f"{UNEQUAL:g}, uncalibrated) and drowns it in a plain sum: give {longer} weight {1 / pair.ratio:.2f}"
             )
             yield Reason(says, ARITHMETIC)
 

@@ -48,6 +48,10 @@ STEEP = Curve(("a", "b"), "chats", 64, (0, 0.25, 0.5, 0.75, 1), (1.0, 1.5, 2.0, 
 FLAT = STEEP._replace(losses=(1.0, 1.0, 1.0, 1.0, 1.0), barrier=0.0)
 GAIN = FLAT._replace(ends=("base", "a"), losses=(2.0, 1.5, 1.05, 1.01, 1.0))
 
+SECOND_LONGER = evidence(ratio=4.0)._replace(
+    models=tuple(ModelSignals(name, size, {"0": size}, 0.1) for name, size in (("a", 0.01), ("b", 0.04)))
+)
+
 CASES: dict[str, tuple[Facts, str, Verdict]] = {
     "other architecture": (Facts(HUB, None, ("b is another architecture",)), "unfit", Verdict.APART),
     "another base by the recipe": (Facts(lineage({}, {"foreign": "other"})), "other base", Verdict.APART),
@@ -148,7 +152,10 @@ def test_high_overlap_of_adapters_is_said() -> None:
     ("facts", "said"),
     [
         (Facts(HUB), "no weights were read"),
-        (Facts(HUB, evidence(ratio=4.0)), "weight 0.25"),
+        (
+            Facts(HUB, SECOND_LONGER),
+            "that of a (more than 3, uncalibrated) and drowns it in a plain sum: give b weight 0.25",
+        ),
         (Facts(HUB, evidence(unchanged=0.8)), "80% of a's weights are the base's in bfloat16"),
         (Facts(HUB, evidence(size=0.4)), "far for a fine-tune"),
         (Facts(HUB, evidence(size=0.0)), "a is the base itself"),
