@@ -1,11 +1,14 @@
 """What a recipe says of where models come from, for the advice on merging them."""
 
+import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from pipelines.base.config import BaseConfig
 from pipelines.engine.graph import Node
 from pipelines.engine.stage import DatasetRef, ModelRef, Ref, Runtime, WeightsRef, refs
 from pipelines.merge.advice.config import STAGE, AdviceConfig, Judged, Lineage, Parent
@@ -19,6 +22,7 @@ from pipelines.train.config import TrainConfig
 
 Nodes = Mapping[str, Node]
 _WEIGHTS = ("model", "adapter")
+_PATHS = ("path", "adapter")
 
 
 class _History(NamedTuple):
@@ -80,7 +84,7 @@ def _lineage(recipe: Recipe, nodes: Nodes, base: str, members: Sequence[str]) ->
     return Lineage(
         base=name_of(base),
         parents=tuple(
-            _parent(nodes, member, base, history) for member, history in zip(members, histories, strict=True)
+            _parent(recipe, nodes, member, base, history) for member, history in zip(members, histories, strict=True)
         ),
         differ=_differences(last),
         training=_training(last[0]) if last else "",
@@ -92,7 +96,7 @@ def _lineage(recipe: Recipe, nodes: Nodes, base: str, members: Sequence[str]) ->
     )
 
 
-def _parent(nodes: Nodes, member: str, base: str, history: _History) -> Parent:
+def _parent(recipe: Recipe, nodes: Nodes, member: str, base: str, history: _History) -> Parent:
     foreign = [name_of(root) for root in history.roots if root != base] if history.runs else []
     last = history.runs[-1].config if history.runs else None
     return Parent(
@@ -101,7 +105,22 @@ def _parent(nodes: Nodes, member: str, base: str, history: _History) -> Parent:
         method=last.method.kind if isinstance(last, TrainConfig) else "",
         data=tuple(name_of(name) for name in _data(history)),
         foreign=", ".join(foreign),
+        source=_source(recipe, nodes[member]),
     )
+
+
+def _source(recipe: Recipe, node: Node) -> str:
+    """A source that stands where it is used, as recipe lines have it; nothing for an entry with a name."""
+    if not (isinstance(node.config, BaseConfig) and ":" in node.id):
+        return ""
+    told = node.config.model_dump(mode="json", exclude_defaults=True)
+    found = {key: os.path.relpath(value, recipe.root) if key in _PATHS else value for key, value in told.items()}
+    return f"{{{', '.join(f'{key}: {_plain(value)}' for key, value in found.items())}}}"
+
+
+def _plain(value: str) -> str:
+    """A text as YAML takes it, in quotes where it could mean something else there."""
+    return value if re.fullmatch(r"[A-Za-z./~][\w./@=-]*", value) else json.dumps(value)
 
 
 def _history(nodes: Nodes, identity: str, base: str) -> _History:

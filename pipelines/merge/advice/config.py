@@ -13,6 +13,12 @@ class Parent(Config):
     method: str = Field("", description="How it was trained last: full, lora or qlora.")
     data: tuple[str, ...] = Field((), description="Datasets that it was trained on since the base.")
     foreign: str = Field("", description="Another model than the base that it goes back to.")
+    source: str = Field("", description="How recipe lines state a model that has no name of its own: {path: ...}.")
+
+    @property
+    def stated(self) -> str:
+        """What recipe lines have where this model is meant."""
+        return self.source or self.name
 
 
 class Lineage(Config):
@@ -71,4 +77,4 @@ class AdviceConfig(Config):
 
 
 # The version is raised with every rule, threshold and measure: the artifact holds what they said.
-STAGE = Stage("advice", 1, AdviceConfig, run="pipelines.merge.advice.advise:run", makes="advice")
+STAGE = Stage("advice", 2, AdviceConfig, run="pipelines.merge.advice.advise:run", makes="advice")

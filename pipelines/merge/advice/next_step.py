@@ -19,7 +19,12 @@ def interpolate(lineage: Lineage) -> Step:
     """WiSE-FT; alpha 1 is the model itself."""
     says = f"search alpha on a development suite{_goal(lineage)}"
     alphas = _search(lineage, "over: {method.alpha: [0.3, 0.5, 0.7, 0.85, 1.0]}")
-    return Step(says, _merge(lineage, f"{lineage.parents[0].name}-kept", "{kind: interpolate, alpha: 0.7}", alphas))
+    return Step(
+        says,
+        _merge(
+            lineage, f"{lineage.parents[0].name.rpartition(':')[2]}-kept", "{kind: interpolate, alpha: 0.7}", alphas
+        ),
+    )
 
 
 def soup(lineage: Lineage) -> Step:
@@ -77,12 +82,12 @@ def joint(lineage: Lineage) -> Step:
 
 def distil(lineage: Lineage) -> Step:
     """What one model writes, as data for another: the way between models whose weights have nothing in common."""
-    teacher = next((parent.name for parent in lineage.parents if parent.foreign), lineage.parents[-1].name)
+    teacher = next((parent for parent in lineage.parents if parent.foreign), lineage.parents[-1])
     training = lineage.training or "method: {kind: lora}, learning_rate: 2.0e-4"
-    says = f"distil: let {teacher} write rows (Hinton et al. 2015, arXiv 1503.02531) and train on them"
+    says = f"distil: let {teacher.name} write rows (Hinton et al. 2015, arXiv 1503.02531) and train on them"
     lines = (
         "replay:",
-        f"  taught: {{{_base(lineage)}from: {teacher}, policy: {{kind: self}}}}",
+        f"  taught: {{{_base(lineage)}from: {teacher.stated}, policy: {{kind: self}}}}",
         "train:",
         f"  distilled: {{{_base(lineage)}on: taught, {training}}}",
     )
@@ -97,7 +102,7 @@ def apart(lineage: Lineage) -> Step:
 
 
 def _merge(lineage: Lineage, name: str, method: str, *more: str) -> tuple[str, ...]:
-    models = ", ".join(f"{{use: {parent.name}}}" for parent in lineage.parents)
+    models = ", ".join(f"{{use: {parent.stated}}}" for parent in lineage.parents)
     base = [] if lineage.base == "base" else [f"base: {lineage.base}"]
     fields = [*base, f"models: [{models}]", f"method: {method}", *more]
     return ("merge:", f"  {name}:", *(f"    {field}" for field in fields))

@@ -125,6 +125,13 @@ def test_lines_are_what_the_recipe_takes(case: str) -> None:
                 SECTIONS[section].model_validate(entry)
 
 
+def test_lines_state_the_sources_of_models_that_have_no_name() -> None:
+    given = {"name": "base:a-1b2c3d", "source": "{path: a}"}
+    alone, both = (_written(advise(Facts(lineage(*parents))).steps[0])["merge"] for parents in ([given], [given, {}]))
+    assert alone["a-1b2c3d-kept"]["models"] == [{"use": {"path": "a"}}]
+    assert both["summed"]["models"] == [{"use": {"path": "a"}}, {"use": "b"}]
+
+
 def test_interpolation_lines_search_alpha_on_the_named_base_by_the_recipes_own_goal() -> None:
     facts = Facts(lineage({"name": "tuned"}, base="mine", objective="minimize: words/bits_per_byte", suite="trial"))
     entry = MergeEntry.model_validate(_written(advise(facts).steps[0])["merge"]["tuned-kept"])

@@ -73,6 +73,19 @@ def test_model_that_is_given_is_of_unknown_descent(tmp_path: Path) -> None:
     assert (given.foreign, given.data, given.method) == ("", (), "")
 
 
+def test_sources_without_a_name_are_stated_as_the_recipe_has_them(tmp_path: Path) -> None:
+    (tmp_path / "my models, new").mkdir()
+    given = "{use: {path: evals}}, {use: {path: 'my models, new'}}, {use: {hub: org/name, revision: '12'}}"
+    text = f"merge:\n  both: {{models: [{given}, {{use: base}}], method: {{kind: linear}}}}\n"
+    parents = advised(tmp_path, text)["advice.both"].lineage.parents
+    assert [parent.stated for parent in parents] == [
+        "{path: evals}",
+        '{path: "my models, new"}',
+        '{hub: org/name, revision: "12"}',
+        "base",
+    ]
+
+
 def test_model_trained_in_two_steps_has_the_data_of_both(tmp_path: Path) -> None:
     second = TWO.replace("on: code", "base: one, on: code")
     text = TRAIN + ONE + second + "merge:\n  both: {models: [{use: two+}], method: {kind: linear}}\n"
