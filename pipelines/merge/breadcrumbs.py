@@ -21,10 +21,10 @@ from functools import partial
 
 import torch
 
-from pipelines.errors import wrong
 from pipelines.merge.kinds import Breadcrumbs
 from pipelines.merge.reads import Read, TensorInputs, inputs_of, whole
 from pipelines.merge.threshold import threshold
+from pipelines.merge.unfit import unfit
 
 
 def breadcrumbs(
@@ -62,7 +62,7 @@ def _trim(x: TensorInputs, density: float, gamma: float) -> Callable[[torch.Tens
     """What sets to 0, in place, the elements of the task vectors that do not survive; None where all do."""
     if density + gamma > 1:
         what = "the patterns that meet here make density and gamma add up to more than 1"
-        raise wrong(x.name, what, f"{density:g} and {gamma:g}", "Give density and gamma the same patterns")
+        raise unfit(x.name, what, f"{density:g} and {gamma:g}", "Give density and gamma the same patterns")
     size = x.elements
     largest = min(int(gamma * size), size - 1)
     last = min(largest + max(1, int(density * size)), size)

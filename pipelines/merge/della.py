@@ -26,10 +26,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipelines.errors import wrong
 from pipelines.merge.dare import LEVELS, mask_key, uniform16
 from pipelines.merge.kinds import Della
 from pipelines.merge.reads import Read, TensorInputs, inputs_of, whole
+from pipelines.merge.unfit import unfit
 
 MAGNITUDE = np.int32(0x7FFFFFFF)
 
@@ -96,7 +96,7 @@ def _levels(name: str, columns: int, density: float, epsilon: float) -> npt.NDAr
     """The keep probability of every rank, in units of 1 / LEVELS."""
     if not 0 < density - epsilon <= density + epsilon <= 1 + 1e-9:
         what = "the patterns that meet here make density - epsilon or density + epsilon no probability"
-        raise wrong(name, what, f"{density:g} and {epsilon:g}", "Give density and epsilon the same patterns")
+        raise unfit(name, what, f"{density:g} and {epsilon:g}", "Give density and epsilon the same patterns")
     share = np.linspace(-1, 1, columns) if columns > 1 else np.zeros(1)
     return np.clip(np.rint((density + epsilon * share) * LEVELS), 1, LEVELS).astype(np.int32)
 

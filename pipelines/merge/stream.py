@@ -33,6 +33,7 @@ from pipelines.merge.post import posted
 from pipelines.merge.reads import CHUNK, Read, TensorInputs, spans
 from pipelines.merge.threads import one_thread_each
 from pipelines.merge.tuned import Tuned
+from pipelines.merge.unfit import unfit
 
 PIECE = 1 << 22
 """Elements of a tensor that one thread merges; the rest of a larger one is merged beside it."""
@@ -184,7 +185,7 @@ def _check_weights(method: Kind, tensor: str, weights: Sequence[float]) -> None:
     """A schedule may make all weights 0 somewhere, where a mean of them is not defined."""
     if method.kind in MEANS and not any(weights):
         fix = "Give one of the models a weight there; weight 0 for all is no way to keep the base"
-        raise wrong("models", f"the weights of all models are 0 at {tensor}", "", fix)
+        raise unfit("models", f"the weights of all models are 0 at {tensor}", "", fix)
 
 
 def _step(plan: Plan, method: Kind, name: str, chunk: int) -> int:
@@ -207,7 +208,7 @@ def _blame(plan: Plan, x: TensorInputs, name: str, start: int, stop: int) -> Use
             return wrong(owner, f"tensor {name} holds NaN or infinite values", "", fix)
     narrow = plan.dtype(name) == "F16"
     fix = "Set dtype: bfloat16 or float32" if narrow else "Make the weights and the scale of the method smaller"
-    return wrong("", f"tensor {name}: merged values do not fit {plan.dtype(name)}", "", fix)
+    return unfit("", f"tensor {name}: merged values do not fit {plan.dtype(name)}", "", fix)
 
 
 def _copy_buffer(plan: Plan, writer: ShardWriter, name: str) -> None:

@@ -21,6 +21,7 @@ from pipelines.evaluate.run import NotFinite
 from pipelines.evaluate.run import run as evaluate
 from pipelines.merge.run import run as merge
 from pipelines.merge.schedule import numbers
+from pipelines.merge.unfit import Unfit
 from pipelines.search.candidates import Candidates
 from pipelines.search.config import SearchConfig
 from pipelines.search.grid import capped
@@ -92,10 +93,10 @@ class Trials:
             return Trial(params, why=why_not(error))
         folder = self._scratch / "candidate"
         with _unheard():
-            self._candidates.make(config, folder)
             try:
+                self._candidates.make(config, folder)
                 scores = self._scores(folder)
-            except NotFinite as error:
+            except (Unfit, NotFinite) as error:
                 return Trial(params, why=str(error.problems[0]))
         _check_alike(self.base, scores)
         return judged(params, scores["scores"], self.base["scores"], self._rule)

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from pipelines.errors import wrong
 from pipelines.hf.rewrite import CODES
 from pipelines.hf.shards import require_space
 from pipelines.merge.adapters.methods import Module
 from pipelines.merge.adapters.open_adapter import CONFIG, PREFIX, WEIGHTS
+from pipelines.merge.unfit import unfit
 
 _ENTRY = 120
 """Bytes that type, shape and place of a tensor take up at most in a header, beside its name."""
@@ -41,7 +41,7 @@ def write_adapter(
     names = [f"{PREFIX}{tensor.removesuffix('.weight')}.lora_embedding_{side}" for tensor in wanted for side in "AB"]
     _write_tensors(folder / WEIGHTS, factors(), names)
     if not ranks:
-        raise wrong("models", "all weights are 0 where the adapters change anything", "", "Correct the weights")
+        raise unfit("models", "all weights are 0 where the adapters change anything", "", "Correct the weights")
     settings = _settings(ranks, targets(ranks, tensors), transposed == {True}, base)
     (folder / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for name in (CONFIG, WEIGHTS):
@@ -54,7 +54,7 @@ def _narrowed(factor: torch.Tensor, dtype: str, tensor: str) -> torch.Tensor:
     stored = factor.to(getattr(torch, dtype)).contiguous()
     if not torch.isfinite(stored).all():
         fix = "Set dtype: bfloat16, or make the weights smaller"
-        raise wrong("models", f"tensor {tensor}: merged factors do not fit {dtype}", "", fix)
+        raise unfit("models", f"tensor {tensor}: merged factors do not fit {dtype}", "", fix)
     return stored
 
 

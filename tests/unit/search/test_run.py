@@ -129,6 +129,14 @@ def test_candidate_whose_scores_are_no_numbers_is_not_admissible(tmp_path, seen,
     assert metrics["trials"][3]["objective"] is None
 
 
+def test_candidate_that_does_not_fit_its_type_is_not_admissible(tmp_path, seen, pico_base, near):
+    made = config([near[0]], ARITHMETIC, over={"method.lambda": [0.5, 1e7]})
+    narrow = made.model_copy(update={"merge": made.merge.model_copy(update={"dtype": "float16"})})
+    metrics, _ = search(tmp_path, pico_base, narrow, [near[0]])
+    assert "merged values do not fit F16" in metrics["trials"][1]["why"]
+    assert metrics["best"] == 0 and len(seen) == 1
+
+
 def test_point_without_meaning_is_told_and_not_merged(tmp_path, seen, pico_base, near):
     models = near
     over = {"models.0.weight": [0, 1], "models.1.weight": [0, 1]}
