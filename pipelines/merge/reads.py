@@ -16,7 +16,7 @@ from pipelines.merge.kernels import Kernels
 
 Read = Callable[[int, int], torch.Tensor]
 
-CHUNK = 1 << 16
+CHUNK = 1 << 17
 """Elements handled at a time: small enough for the temporaries to stay in a core's cache."""
 
 

@@ -91,6 +91,11 @@ def delta(tensor: torch.Tensor) -> torch.Tensor:
     return (1e-3 * torch.randn(tensor.shape) * torch.rand(tensor.shape).square()).bfloat16()
 
 
+def members(method: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """The models and their weights: a soup is of the base too, so that every merge reads three models."""
+    return (("base", "one", "two"), (1.0, 0.6, 0.4)) if method == "linear" else (("one", "two"), WEIGHTS)
+
+
 def burnish_merge(method: str, folder: Path, out: Path, threads: int) -> Any:
     """Everything loaded; the returned function merges."""
     from pipelines.engine.stage import Artifact
@@ -99,9 +104,11 @@ def burnish_merge(method: str, folder: Path, out: Path, threads: int) -> Any:
     from pipelines.merge.plan import plan
 
     settings = {"kind": method} | ({} if method == "linear" else {"density": DENSITY})
-    config = MergeConfig.model_validate({"models": [{"use": "one"}, {"use": "two"}], "method": settings})
-    base, one, two = (Artifact(name, "model", folder / name, name) for name in ("base", "one", "two"))
-    return lambda: stream.merge(plan(base, [one, two], WEIGHTS, "keep"), config.method, out, threads)
+    names, weights = members(method)
+    config = MergeConfig.model_validate({"models": [{"use": name} for name in names], "method": settings})
+    models = {name: Artifact(name, "model", folder / name, name) for name in ("base", *names)}
+    merged = [models[name] for name in names]
+    return lambda: stream.merge(plan(models["base"], merged, weights, "keep"), config.method, out, threads)
 
 
 def mergekit_merge(method: str, folder: Path, out: Path, threads: int, dtype: str) -> Any:
@@ -113,7 +120,7 @@ def mergekit_merge(method: str, folder: Path, out: Path, threads: int, dtype: st
     torch.set_num_threads(threads)
     parts = [
         {"model": str(folder / name), "parameters": {"weight": weight}}
-        for name, weight in zip(("one", "two"), WEIGHTS, strict=True)
+        for name, weight in zip(*members(method), strict=True)
     ]
     recipe: dict[str, Any] = {"models": parts, "merge_method": method, "dtype": dtype, "out_dtype": "bfloat16"}
     if method != "linear":

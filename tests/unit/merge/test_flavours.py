@@ -152,7 +152,7 @@ def test_bias_that_is_not_in_the_file_is_missed(base: Path, tmp_path: Path) -> N
     weights = load_file(lora / "adapter_model.safetensors")
     left = {name: value for name, value in weights.items() if "layers.1.self_attn.k_proj.bias" not in name}
     save_file(left, lora / "adapter_model.safetensors")
-    with pytest.raises(UserError, match=r"lacks 1 tensors .*layers\.1\.self_attn\.k_proj\.bias"):
+    with pytest.raises(UserError, match=r"lacks 1 tensor .*layers\.1\.self_attn\.k_proj\.bias"):
         merged(tmp_path / "out", base, {lora: 1.0})
 
 

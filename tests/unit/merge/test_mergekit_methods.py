@@ -179,7 +179,7 @@ def test_bad_models_get_our_messages_before_mergekit_runs(pico_base, pico_tuned,
         return {name: weight for name, weight in weights.items() if name != "model.norm.weight"}
 
     lacking = edited(pico_tuned[0], tmp_path / "lacking", without)
-    with pytest.raises(UserError, match=r"lacking: lacks 1 tensors that the base has \(got model\.norm\.weight\)"):
+    with pytest.raises(UserError, match=r"lacking: lacks 1 tensor that the base has \(got model\.norm\.weight\)"):
         merged(tmp_path / "out", pico_base, {lacking: 1.0}, method=method, engine="mergekit")
 
 
