@@ -123,7 +123,7 @@ class _Check(NamedTuple):
             or (bias != "none" and tensor.endswith(".bias") and tensor in biased)
         ]
         lost = [tensor for tensor in wanted if tensor not in whole]
-        what = f"lacks {len(lost)} tensors that were trained as a whole"
+        what = f"lacks {len(lost)} {'tensors that were' if len(lost) > 1 else 'tensor that was'} trained as a whole"
         return [Problem(self.name, what, ", ".join(lost[:3]), "Save the adapter again")] if lost else []
 
     def factors(self, module: str, parts: Mapping[str, str]) -> Factors | Problem:
