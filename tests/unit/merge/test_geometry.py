@@ -49,7 +49,7 @@ def bits(tensor: torch.Tensor) -> bytes:
     return tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
 
 
-def close(result: torch.Tensor, expected: np.ndarray | torch.Tensor, tolerance: float = 1e-6) -> None:
+def assert_close(result: torch.Tensor, expected: np.ndarray | torch.Tensor, tolerance: float = 1e-6) -> None:
     torch.testing.assert_close(result.double(), torch.as_tensor(expected).double(), atol=tolerance, rtol=tolerance)
 
 
@@ -140,14 +140,14 @@ def test_permuting_units_alike_commutes_with_merging(merge) -> None:
     generator = torch.Generator().manual_seed(5)
     rows, columns = torch.randperm(12, generator=generator), torch.randperm(9, generator=generator)
     base, *tuned = (model[rows][:, columns] for model in models)
-    close(merge(base, tuned), merge(models[0], models[1:])[rows][:, columns])
+    assert_close(merge(base, tuned), merge(models[0], models[1:])[rows][:, columns])
 
 
 def test_gram_is_exact_and_treats_vectors_alike() -> None:
     models = apart(3, (600_001,))
     products = gram([stored(model) for model in models], 600_001)
     vectors = np.stack(numbers(*models))
-    close(products, vectors @ vectors.T, 1e-10)
+    assert_close(products, vectors @ vectors.T, 1e-10)
     order = [2, 0, 1]
     again = gram([stored(models[index]) for index in order], 600_001)
     assert again.equal(products[order][:, order])
@@ -179,7 +179,7 @@ def test_model_stock_agrees_with_the_definition(count: int) -> None:
     cosine = np.mean(pairs)
     t = count * cosine / (1 + (count - 1) * cosine)
     assert count > 2 or t == pytest.approx(2 * cosine / (1 + cosine))
-    close(model_stock(base, tuned), t * np.mean(models, 0) + (1 - t) * origin)
+    assert_close(model_stock(base, tuned), t * np.mean(models, 0) + (1 - t) * origin)
     assert model_stock(base, tuned[::-1]).allclose(model_stock(base, tuned), atol=1e-6)
 
 
@@ -214,8 +214,8 @@ def test_slerp_follows_the_arc(t: float, angle: float, stretch: float) -> None:
     first = torch.tensor(flat, dtype=torch.float32)
     second = torch.tensor(stretch * (np.cos(angle) * flat + np.sin(angle) * other), dtype=torch.float32)
     expected = (np.sin((1 - t) * angle) * flat + np.sin(t * angle) * second.double().numpy()) / np.sin(angle)
-    close(slerp(first, second, t), expected, 3e-5)
-    close(slerp(second, first, 1 - t), expected, 3e-5)
+    assert_close(slerp(first, second, t), expected, 3e-5)
+    assert_close(slerp(second, first, 1 - t), expected, 3e-5)
 
 
 @pytest.mark.parametrize("t", [0.1, 0.5, 0.8])
@@ -234,11 +234,11 @@ def test_slerp_goes_from_the_base_to_one_model_and_from_one_to_another() -> None
 
 def test_slerp_between_opposite_and_zero_is_straight() -> None:
     model = apart(1)[0]
-    close(slerp(model, -model, 0.25), 0.5 * model.double())
-    close(slerp(torch.zeros_like(model), model, 0.25), 0.25 * model.double())
+    assert_close(slerp(model, -model, 0.25), 0.5 * model.double())
+    assert_close(slerp(torch.zeros_like(model), model, 0.25), 0.25 * model.double())
     assert slerp(model, -model, 0.5).abs().max() == 0
     nearly = -model + 0.01 * apart(1, seed=1)[0]
-    close(slerp(model, nearly, 0.25), 0.75 * model.double() + 0.25 * nearly.double())
+    assert_close(slerp(model, nearly, 0.25), 0.75 * model.double() + 0.25 * nearly.double())
 
 
 # Nuslerp
@@ -258,16 +258,16 @@ def test_nuslerp_agrees_with_the_definition(scope: str, weights: list[float]) ->
         ends = np.sin((1 - t) * angle) * first / lengths[0] + np.sin(t * angle) * second / lengths[1]
         expected.append(((1 - t) * lengths[0] + t * lengths[1]) * ends / np.sin(angle))
     result = nuslerp(base, tuned, weights, scope)
-    close(result, origin + np.concatenate(expected).reshape(11, 40))
+    assert_close(result, origin + np.concatenate(expected).reshape(11, 40))
     assert nuslerp(base, tuned[::-1], weights[::-1], scope).allclose(result, atol=1e-6)
-    close(nuslerp(base, tuned, [8 * weight for weight in weights], scope), result)
+    assert_close(nuslerp(base, tuned, [8 * weight for weight in weights], scope), result)
 
 
 def test_nuslerp_scopes_agree_on_one_row() -> None:
     base, *tuned = some(2, (90,))
     assert nuslerp(base, tuned, [1, 2], "row").equal(nuslerp(base, tuned, [1, 2]))
     wide = [tensor[None] for tensor in (base, *tuned)]
-    close(nuslerp(wide[0], wide[1:], [1, 2], "row")[0], nuslerp(base, tuned, [1, 2]))
+    assert_close(nuslerp(wide[0], wide[1:], [1, 2], "row")[0], nuslerp(base, tuned, [1, 2]))
 
 
 @pytest.mark.parametrize("scope", ["tensor", "row"])
@@ -284,7 +284,7 @@ def test_nuslerp_without_an_arc_is_straight(scope: str) -> None:
     base, delta = apart(2)
     for first, second in [(delta, -delta), (delta, 0 * delta), (delta, 3 * delta)]:
         expected = base.double() + 0.75 * first.double() + 0.25 * second.double()
-        close(nuslerp(base, [base + first, base + second], [3.0, 1.0], scope), expected, 2e-6)
+        assert_close(nuslerp(base, [base + first, base + second], [3.0, 1.0], scope), expected, 2e-6)
 
 
 def test_nuslerp_length_is_between_those_of_the_task_vectors() -> None:
@@ -320,20 +320,20 @@ def karcher_by_hand(models: list[np.ndarray], weights: list[float]) -> np.ndarra
 @pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0], [0.5, 3.0, 1.0]])
 @pytest.mark.parametrize("models", [apart(3), some(2), [5 * each for each in apart(3, (4, 2), seed=2)]])
 def test_karcher_agrees_with_steps_on_vectors(models: list[torch.Tensor], weights: list[float]) -> None:
-    close(karcher(models, weights), karcher_by_hand(numbers(*models), weights), 5e-6)
+    assert_close(karcher(models, weights), karcher_by_hand(numbers(*models), weights), 5e-6)
 
 
 def test_karcher_of_two_is_slerp_for_equal_norms() -> None:
     first, second = (tensor / tensor.norm() for tensor in apart(2))
     for t in (0.2, 0.5, 0.9):
-        close(karcher([first, second], [1 - t, t]), slerp(first, second, t).double())
+        assert_close(karcher([first, second], [1 - t, t]), slerp(first, second, t).double())
 
 
 def test_karcher_order_and_scale_of_weights_do_not_matter() -> None:
     models, weights = apart(4), [1.0, 2.0, 0.5, 1.5]
     expected = karcher(models, weights)
-    close(karcher(models[::-1], weights[::-1]), expected)
-    close(karcher(models, [7 * weight for weight in weights]), expected)
+    assert_close(karcher(models[::-1], weights[::-1]), expected)
+    assert_close(karcher(models, [7 * weight for weight in weights]), expected)
 
 
 def test_karcher_model_of_weight_zero_is_not_read() -> None:
@@ -344,14 +344,14 @@ def test_karcher_model_of_weight_zero_is_not_read() -> None:
 
 def test_karcher_zero_counts_with_its_length_only() -> None:
     model = apart(1)[0]
-    close(karcher([model, torch.zeros_like(model)], [3, 1]), 0.75 * model.double())
+    assert_close(karcher([model, torch.zeros_like(model)], [3, 1]), 0.75 * model.double())
     assert karcher([0 * model, 0 * model], [1, 1]).abs().max() == 0
 
 
 def test_karcher_directions_that_cancel_give_the_plain_mean() -> None:
     model = apart(1)[0]
-    close(karcher([3 * model, -model], [1, 1]), model.double())
-    close(karcher([model, -model], [3, 1]), model.double())
+    assert_close(karcher([3 * model, -model], [1, 1]), model.double())
+    assert_close(karcher([model, -model], [3, 1]), model.double())
 
 
 # mergekit, in float32
@@ -360,7 +360,7 @@ def test_karcher_directions_that_cancel_give_the_plain_mean() -> None:
 @pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
 def test_slerp_agrees_with_mergekit_beyond_two_degrees(t: float) -> None:
     first, second = apart(2)
-    close(slerp(first, second, t), merge_tensors([first, second], "slerp", parameters={"t": t}, base_index=0))
+    assert_close(slerp(first, second, t), merge_tensors([first, second], "slerp", parameters={"t": t}, base_index=0))
 
 
 @pytest.mark.parametrize("scope", ["tensor", "row"])
@@ -370,20 +370,20 @@ def test_nuslerp_agrees_with_mergekit_for_equal_lengths(scope: str) -> None:
     tuned = [base + delta / delta.norm(dim=None if whole else 1, keepdim=True) for delta in deltas]
     parameters = {"weight": [1.0, 2.0], "nuslerp_flatten": whole}
     theirs = merge_tensors([base, *tuned], "nuslerp", parameters=parameters, base_index=0)
-    close(nuslerp(base, tuned, [1.0, 2.0], scope), theirs)
+    assert_close(nuslerp(base, tuned, [1.0, 2.0], scope), theirs)
 
 
 def test_karcher_agrees_with_mergekit_for_equal_weights() -> None:
     models = apart(3)
     theirs = merge_tensors(models, "karcher", parameters={"max_iter": 100, "tol": 1e-6})
-    close(karcher(models, [1, 1, 1]), theirs, 1e-5)
+    assert_close(karcher(models, [1, 1, 1]), theirs, 1e-5)
 
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_model_stock_agrees_with_mergekit_for_agreeing_task_vectors(count: int) -> None:
     base, shared, *noise = apart(count + 2)
     tuned = [base + shared + each for each in noise]
-    close(model_stock(base, tuned), merge_tensors([base, *tuned], "model_stock", base_index=0))
+    assert_close(model_stock(base, tuned), merge_tensors([base, *tuned], "model_stock", base_index=0))
 
 
 # Folders

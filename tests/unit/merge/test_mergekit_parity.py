@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from mergekit.merge_methods.api import merge_tensors
+from pydantic import ValidationError
 
 from pipelines.merge.breadcrumbs import breadcrumbs
+from pipelines.merge.config import MergeConfig
 from pipelines.merge.dare import dare, mask_key, uniform16
 from pipelines.merge.dare_ties import dare_ties
 from pipelines.merge.della import della
@@ -28,7 +30,7 @@ ROWS, COLUMNS = 24, 17
 WEIGHTS = [0.6, 0.3, 0.45]
 Tensors = list[torch.Tensor]
 
-same = partial(torch.testing.assert_close, atol=1e-6, rtol=1e-5)
+assert_same = partial(torch.testing.assert_close, atol=1e-6, rtol=1e-5)
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def theirs(method: str, models: Tensors, **parameters: object) -> torch.Tensor:
 
 
 def test_linear_is_the_same(models: Tensors) -> None:
-    same(linear(models, [1.0, *WEIGHTS]), theirs("linear", models, weight=[1.0, *WEIGHTS]))
+    assert_same(linear(models, [1.0, *WEIGHTS]), theirs("linear", models, weight=[1.0, *WEIGHTS]))
 
 
 def test_linear_of_weights_that_sum_to_0_is_an_error_here_and_nan_there(models: Tensors) -> None:
@@ -57,14 +59,14 @@ def test_linear_of_weights_that_sum_to_0_is_an_error_here_and_nan_there(models: 
 
 
 def test_interpolate_is_their_linear_of_base_and_model(models: Tensors) -> None:
-    same(interpolate(*models[:2], alpha=0.3), theirs("linear", models[:2], weight=[0.7, 0.3]))
+    assert_same(interpolate(*models[:2], alpha=0.3), theirs("linear", models[:2], weight=[0.7, 0.3]))
 
 
 @pytest.mark.parametrize("lambda_", [1.0, 0.4])
 def test_task_arithmetic_is_the_same(models: Tensors, lambda_: float) -> None:
     base, *tuned = models
     weights = [0.6, -0.3, 0.45]
-    same(
+    assert_same(
         task_arithmetic(base, tuned, weights, lambda_),
         theirs("task_arithmetic", models, weight=weights, **{"lambda": lambda_}),
     )
@@ -74,7 +76,9 @@ def test_task_arithmetic_normalized_is_ours_with_divided_weights(models: Tensors
     # Ours has no normalize.
     base, *tuned = models
     divided = [weight / sum(WEIGHTS) for weight in WEIGHTS]
-    same(task_arithmetic(base, tuned, divided), theirs("task_arithmetic", models, weight=WEIGHTS, normalize=True))
+    assert_same(
+        task_arithmetic(base, tuned, divided), theirs("task_arithmetic", models, weight=WEIGHTS, normalize=True)
+    )
 
 
 def test_task_arithmetic_of_bfloat16_is_exact_here_and_rounded_there(models: Tensors) -> None:
@@ -87,7 +91,7 @@ def test_task_arithmetic_of_bfloat16_is_exact_here_and_rounded_there(models: Ten
 def test_ties_is_the_same_without_equal_magnitudes(models: Tensors, density: float) -> None:
     # Both elect the sign of the weighted sum and keep max(1, int(density n)).
     base, *tuned = models
-    same(
+    assert_same(
         ties(base, tuned, WEIGHTS, density, 0.7),
         theirs("ties", models, weight=WEIGHTS, density=density, **{"lambda": 0.7}),
     )
@@ -104,14 +108,16 @@ def test_ties_trims_no_vectors_and_they_do(models: Tensors) -> None:
     vectors = [model[0] for model in models]
     base, *tuned = vectors
     ours = ties(base, tuned, WEIGHTS, 0.3)
-    same(ours, theirs("ties", vectors, weight=WEIGHTS, density=1.0))
+    assert_same(ours, theirs("ties", vectors, weight=WEIGHTS, density=1.0))
     assert not torch.allclose(ours, theirs("ties", vectors, weight=WEIGHTS, density=0.3))
 
 
 def test_ties_refuses_the_negative_weight_whose_sign_they_divide_away(models: Tensors) -> None:
     base, tuned = models[:2]
-    same(theirs("ties", [base, tuned], weight=[-1.0]), tuned)
-    same(task_arithmetic(base, [tuned], [-1.0]), 2 * base - tuned)
+    assert_same(theirs("ties", [base, tuned], weight=[-1.0]), tuned)
+    assert_same(task_arithmetic(base, [tuned], [-1.0]), 2 * base - tuned)
+    with pytest.raises(ValidationError, match="negative weights have no meaning in ties"):
+        MergeConfig.model_validate({"models": [{"use": "x", "weight": -1.0}], "method": {"kind": "ties"}})
 
 
 @pytest.fixture
@@ -143,7 +149,7 @@ def test_dare_is_the_same_by_our_masks_and_scale(
     base, *tuned = models
     our_masks(5)
     settings = {"weight": WEIGHTS, "density": density, "rescale": False, "lambda": 0.7}
-    same(dare(base, tuned, WEIGHTS, density, 0.7, seed=5), theirs("dare_linear", models, **settings))
+    assert_same(dare(base, tuned, WEIGHTS, density, 0.7, seed=5), theirs("dare_linear", models, **settings))
 
 
 @pytest.mark.parametrize("density", [0.25, 0.5, 1.0])
@@ -153,7 +159,7 @@ def test_dare_ties_is_the_same_by_our_masks_and_scale(
     base, *tuned = models
     our_masks(5)
     settings = {"weight": WEIGHTS, "density": density, "rescale": False, "lambda": 0.7}
-    same(dare_ties(base, tuned, WEIGHTS, density, 0.7, seed=5), theirs("dare_ties", models, **settings))
+    assert_same(dare_ties(base, tuned, WEIGHTS, density, 0.7, seed=5), theirs("dare_ties", models, **settings))
 
 
 def test_dare_keeps_the_mean_and_they_the_l1_norm() -> None:
@@ -166,7 +172,7 @@ def test_dare_keeps_the_mean_and_they_the_l1_norm() -> None:
     assert ((ours.mean(0) / delta - 1).abs() < 0.1).all()
     assert ((rescaled.mean(0) / delta - 1).abs() > 0.1).any()
     norms = rescaled.abs().sum((1, 2))
-    same(norms[norms > 0], torch.full_like(norms[norms > 0], 9.0))
+    assert_same(norms[norms > 0], torch.full_like(norms[norms > 0], 9.0))
 
 
 @pytest.mark.parametrize("elect", [True, False])
@@ -179,7 +185,7 @@ def test_della_is_the_same_by_our_masks_and_scale(
     our_masks(5)
     method = "della" if elect else "della_linear"
     settings = {"weight": WEIGHTS, "density": 0.5, "epsilon": 0.25, "rescale": False, "lambda": 0.7}
-    same(della(base, tuned, WEIGHTS, 0.5, 0.25, elect, 0.7, seed=5), theirs(method, models, **settings))
+    assert_same(della(base, tuned, WEIGHTS, 0.5, 0.25, elect, 0.7, seed=5), theirs(method, models, **settings))
 
 
 @pytest.mark.parametrize("elect", [True, False])
@@ -190,14 +196,14 @@ def test_breadcrumbs_is_the_same_without_equal_magnitudes(
     base, *tuned = models
     method = "breadcrumbs_ties" if elect else "breadcrumbs"
     settings = {"weight": WEIGHTS, "density": density, "gamma": gamma, "lambda": 0.7}
-    same(breadcrumbs(base, tuned, WEIGHTS, density, gamma, elect, 0.7), theirs(method, models, **settings))
+    assert_same(breadcrumbs(base, tuned, WEIGHTS, density, gamma, elect, 0.7), theirs(method, models, **settings))
 
 
 @pytest.mark.parametrize("density", [0.1, 0.5, 1.0])
 def test_sce_is_the_same_where_all_elements_vary(models: Tensors, density: float) -> None:
     # They take the share of the elements whose variance is not 0; here that is all of them.
     base, *tuned = models
-    same(sce(base, tuned, density), theirs("sce", models, select_topk=density))
+    assert_same(sce(base, tuned, density), theirs("sce", models, select_topk=density))
 
 
 SCHEDULES = [
@@ -246,7 +252,7 @@ def test_both_engines_make_the_same_model(pico_base: Path, pico_tuned, tmp_path:
     ours, _ = merged(tmp_path / "ours", pico_base, members, method=method)
     mergekits, _ = merged(tmp_path / "theirs", pico_base, members, method=method, engine="mergekit")
     for name, value in tensors(ours).items():
-        same(value, tensors(mergekits)[name], msg=name)
+        assert_same(value, tensors(mergekits)[name], msg=name)
 
 
 def test_slerp_of_two_models_starts_at_the_first_in_both_engines(pico_base: Path, pico_tuned, tmp_path: Path) -> None:
@@ -254,4 +260,4 @@ def test_slerp_of_two_models_starts_at_the_first_in_both_engines(pico_base: Path
     ours, _ = merged(tmp_path / "ours", pico_base, members, method=method)
     mergekits, _ = merged(tmp_path / "theirs", pico_base, members, method=method, engine="mergekit")
     for name, value in tensors(ours).items():
-        same(value, tensors(mergekits)[name], msg=name)
+        assert_same(value, tensors(mergekits)[name], msg=name)

@@ -43,7 +43,7 @@ def low_rank(count: int, rank: int, shape: tuple[int, int] = (24, 40), seed: int
     ]
 
 
-def close(result: torch.Tensor, expected: np.ndarray | torch.Tensor, tolerance: float = 2e-6) -> None:
+def assert_close(result: torch.Tensor, expected: np.ndarray | torch.Tensor, tolerance: float = 2e-6) -> None:
     torch.testing.assert_close(result.double(), torch.as_tensor(expected).double(), atol=tolerance, rtol=tolerance)
 
 
@@ -72,8 +72,8 @@ def test_iso_c_agrees_with_the_decomposition(shape: tuple[int, ...], weights: li
     base, *tuned = some(3, shape)
     total = sum(weight * delta for weight, delta in zip(weights, deltas_of(base, tuned), strict=True))
     expected = base.double().numpy() + 0.7 * each_matrix(iso_by_hand, total)
-    close(iso_c(base, tuned, weights, 0.7), expected)
-    close(iso_c(base, tuned[::-1], weights[::-1], 0.7), expected)
+    assert_close(iso_c(base, tuned, weights, 0.7), expected)
+    assert_close(iso_c(base, tuned[::-1], weights[::-1], 0.7), expected)
 
 
 def test_iso_c_makes_singular_values_equal_and_keeps_their_sum() -> None:
@@ -88,7 +88,7 @@ def test_iso_c_is_accurate_for_ill_conditioned_matrices() -> None:
     matrix = u @ np.diag(np.logspace(0, -4, 40)) @ v
     base = torch.zeros(40, 60)
     # The smallest directions are as exact as fp32 holds them.
-    close(iso_c(base, [torch.tensor(matrix, dtype=torch.float32)], [1.0]), iso_by_hand(matrix), 2e-4)
+    assert_close(iso_c(base, [torch.tensor(matrix, dtype=torch.float32)], [1.0]), iso_by_hand(matrix), 2e-4)
 
 
 def test_iso_c_leaves_out_directions_that_no_task_has() -> None:
@@ -123,8 +123,8 @@ def test_tsv_m_agrees_with_the_decomposition(shape: tuple[int, ...], weights: li
     base, *tuned = some(3, shape)
     count = max(1, int((density or 1 / 3) * min(shape[-2:])))
     expected = each_matrix(tsv_by_hand(count, weights), *deltas_of(base, tuned))
-    close(tsv_m(base, tuned, weights, 0.7, density), base.double().numpy() + 0.7 * expected)
-    close(tsv_m(base, tuned[::-1], weights[::-1], 0.7, density), base.double().numpy() + 0.7 * expected)
+    assert_close(tsv_m(base, tuned, weights, 0.7, density), base.double().numpy() + 0.7 * expected)
+    assert_close(tsv_m(base, tuned[::-1], weights[::-1], 0.7, density), base.double().numpy() + 0.7 * expected)
 
 
 def test_tsv_m_tasks_without_overlap_are_added_up() -> None:
@@ -132,14 +132,14 @@ def test_tsv_m_tasks_without_overlap_are_added_up() -> None:
     first, second = base.clone(), base.clone()
     first[:3, :4] = low_rank(1, 3, (3, 4))[0]
     second[3:, 4:] = low_rank(1, 3, (3, 4), seed=1)[0]
-    close(tsv_m(base, [first, second], [1, 1]), first + second)
+    assert_close(tsv_m(base, [first, second], [1, 1]), first + second)
 
 
 @pytest.mark.parametrize("copies", [2, 3])
 def test_tsv_m_copies_count_once(copies: int) -> None:
     base = torch.zeros(24, 40)
     tuned = low_rank(1, 4)[0]
-    close(tsv_m(base, [tuned] * copies, [1.0] * copies), tuned, 1e-5)
+    assert_close(tsv_m(base, [tuned] * copies, [1.0] * copies), tuned, 1e-5)
 
 
 def test_tsv_m_model_of_weight_zero_is_left_out() -> None:
@@ -152,7 +152,7 @@ def test_tsv_m_model_of_weight_zero_is_left_out() -> None:
 def test_tsv_m_one_model_whole_is_that_model(dtype: torch.dtype) -> None:
     base, model = (tensor.to(dtype) for tensor in some(1))
     assert tsv_m(base, [model], [1.0]).to(dtype).equal(model)
-    close(tsv_m(base, [model], [0.5]), base.double() + (model.double() - base.double()) / 2)
+    assert_close(tsv_m(base, [model], [0.5]), base.double() + (model.double() - base.double()) / 2)
 
 
 def test_tsv_m_density_is_of_the_singular_vectors() -> None:
@@ -185,21 +185,21 @@ def test_svc_agrees_with_the_decomposition(shape: tuple[int, ...], weights: list
     merged_ = task_arithmetic(base, tuned, weights)
     origin, target = base.double().numpy(), merged_.double().numpy()
     expected = each_matrix(svc_by_hand(weights, alpha), target - origin, *deltas_of(base, tuned))
-    close(svc(base, tuned, merged_, weights, alpha), origin + expected, 1e-5)
+    assert_close(svc(base, tuned, merged_, weights, alpha), origin + expected, 1e-5)
 
 
 @pytest.mark.parametrize("copies", [2, 4])
 def test_svc_counts_copies_once(copies: int) -> None:
     base, model = some(1)
     tuned = [model] * copies
-    close(svc(base, tuned, task_arithmetic(base, tuned, [1.0] * copies), [1.0] * copies), model)
+    assert_close(svc(base, tuned, task_arithmetic(base, tuned, [1.0] * copies), [1.0] * copies), model)
 
 
 def test_svc_leaves_alone_what_is_not_inflated() -> None:
     base, first, second = some(2)
     assert svc(base, [first], first, [1.0]).equal(first)
     mean = task_arithmetic(base, [first, second], [0.5, 0.5])
-    close(svc(base, [first, second], mean, [0.5, 0.5]), mean)
+    assert_close(svc(base, [first, second], mean, [0.5, 0.5]), mean)
     apart = base.clone(), base.clone()
     apart[0][:12, :20] += 1
     apart[1][12:, 20:] += 1
@@ -225,7 +225,7 @@ def test_svc_rounding_in_a_task_erases_no_direction_of_another() -> None:
     second[12:, 20:] = low_rank(1, 4, (12, 20), seed=1)[0]
     second[:12, :20] = 1e-9 * first[:12, :20]
     both = first + second
-    close(svc(base, [first, second], both, [1, 1]), both)
+    assert_close(svc(base, [first, second], both, [1, 1]), both)
 
 
 def test_post_without_one_is_the_merge_itself() -> None:
@@ -280,15 +280,15 @@ def test_permuting_units_alike_commutes_with_merging(merge) -> None:
     rows, columns = torch.randperm(12, generator=generator), torch.randperm(9, generator=generator)
     base, *tuned = (model[rows][:, columns] for model in models)
     weights = [1.0, 0.5, 2.0]
-    close(merge(base, tuned, weights), merge(models[0], models[1:], weights)[rows][:, columns])
+    assert_close(merge(base, tuned, weights), merge(models[0], models[1:], weights)[rows][:, columns])
 
 
 @pytest.mark.parametrize("merge", [iso_c, tsv_m])
 def test_scaling_all_weights_scales_what_is_added(merge) -> None:
     base, *tuned = some(3)
     once = merge(base, tuned, [1.0, 0.5, 2.0]).double() - base.double()
-    close(merge(base, tuned, [3.0, 1.5, 6.0]), base.double() + 3 * once)
-    close(merge(base, tuned, [1.0, 0.5, 2.0], 3.0), base.double() + 3 * once)
+    assert_close(merge(base, tuned, [3.0, 1.5, 6.0]), base.double() + 3 * once)
+    assert_close(merge(base, tuned, [1.0, 0.5, 2.0], 3.0), base.double() + 3 * once)
 
 
 @method
@@ -304,7 +304,7 @@ def test_nan_stays_where_it_is(merge) -> None:
 def test_vectors_get_the_mean_of_the_task_vectors(merge) -> None:
     base, first, second = some(2, (31,))
     expected = base.double() + 0.5 * (0.75 * (first - base).double() + 0.25 * (second - base).double())
-    close(merge(base, [first, second], [3.0, 1.0], 0.5), expected)
+    assert_close(merge(base, [first, second], [3.0, 1.0], 0.5), expected)
     assert merge(base, [first, first], [3.0, 1.0]).equal(first)
 
 
@@ -313,7 +313,7 @@ def test_embeddings_get_the_mean_of_the_task_vectors(read_of) -> None:
     base, first, second = some(2)
     x = inputs_of(base, [first, second])._replace(matrix=False)
     kind = IsoC(kind="iso_c") if read_of is iso_c_read else TsvM(kind="tsv_m")
-    close(read_of(x, [1.0, 1.0], kind)(0, base.numel()), (first.double() + second.double()).view(-1) / 2)
+    assert_close(read_of(x, [1.0, 1.0], kind)(0, base.numel()), (first.double() + second.double()).view(-1) / 2)
 
 
 def iso(x) -> Read:
@@ -391,10 +391,10 @@ def test_spectrum_and_its_parts_agree_with_the_decomposition(shape: tuple[int, i
     np.testing.assert_allclose(spectrum(matrix).values.numpy(), values, rtol=1e-10)
     u, s, v = top(matrix, 3)
     np.testing.assert_allclose(s.numpy(), values[:3], rtol=1e-10)
-    close(u.T @ u, np.eye(3), 1e-10)
-    close(v.T @ v, np.eye(3), 1e-10)
+    assert_close(u.T @ u, np.eye(3), 1e-10)
+    assert_close(v.T @ v, np.eye(3), 1e-10)
     a, _, b = np.linalg.svd(matrix.double().numpy(), full_matrices=False)
-    close(polar(matrix.double()), a @ b, 1e-8)
+    assert_close(polar(matrix.double()), a @ b, 1e-8)
     assert spectrum(torch.zeros(shape)).values.numel() == 0
 
 
@@ -419,7 +419,7 @@ def test_folder_added_to_its_copy_and_calibrated_is_itself(pico_base: Path, pico
     wanted, doubled = tensors(pico_tuned[0]), tensors(twice)
     for name, tensor in tensors(out).items():
         matrix = tensor.dim() > 1 and "embed" not in name and "lm_head" not in name
-        close(tensor, wanted[name] if matrix else doubled[name], 1e-5)
+        assert_close(tensor, wanted[name] if matrix else doubled[name], 1e-5)
 
 
 def test_only_weights_that_activations_are_multiplied_with_are_linear_maps() -> None:
