@@ -16,13 +16,14 @@ Divergences:
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 
 from pipelines.merge.kinds import Breadcrumbs
 from pipelines.merge.reads import Read, TensorInputs, inputs_of, whole
+from pipelines.merge.task_arithmetic import Thin, sum_read
 from pipelines.merge.threshold import threshold
 from pipelines.merge.unfit import unfit
 
@@ -44,21 +45,10 @@ def breadcrumbs(
 
 def breadcrumbs_read(x: TensorInputs, weights: Sequence[float], method: Breadcrumbs) -> Read:
     """The merge. Finds the thresholds at once, which reads every task vector up to four times."""
-    trim = _trim(x, method.density, method.gamma)
-    if trim is None and len(weights) == 1 and weights[0] * method.lambda_ == 1:
-        return x.values[0]
-
-    def read(start: int, stop: int) -> torch.Tensor:
-        base, deltas = x.base_and_deltas(start, stop)
-        kept = trim(deltas) if trim else deltas
-        if method.elect:
-            return x.kernels.elect(base, kept, weights, method.lambda_, divide=False, count=False)
-        return x.kernels.add(base, kept, weights, method.lambda_)
-
-    return read
+    return sum_read(x, weights, method.lambda_, _trim(x, method.density, method.gamma), method.elect)
 
 
-def _trim(x: TensorInputs, density: float, gamma: float) -> Callable[[torch.Tensor], torch.Tensor] | None:
+def _trim(x: TensorInputs, density: float, gamma: float) -> Thin | None:
     """What sets to 0, in place, the elements of the task vectors that do not survive; None where all do."""
     if density + gamma > 1:
         what = "the patterns that meet here make density and gamma add up to more than 1"
@@ -71,4 +61,4 @@ def _trim(x: TensorInputs, density: float, gamma: float) -> Callable[[torch.Tens
     deltas = [partial(x.delta, index) for index in range(len(x.values))]
     low = [threshold(delta, size, last, x.kernels.bracket) for delta in deltas]
     high = [threshold(delta, size, largest + 1, x.kernels.bracket) if largest else math.inf for delta in deltas]
-    return lambda kept: x.kernels.keep_between(kept, low, high)
+    return lambda kept, start, stop: x.kernels.keep_between(kept, low, high)

@@ -15,7 +15,7 @@ Divergences:
 - Vectors (norms, biases) are not dropped.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 
 import numpy as np
@@ -24,6 +24,7 @@ import torch
 
 from pipelines.merge.kinds import Dare
 from pipelines.merge.reads import Read, TensorInputs, inputs_of, whole
+from pipelines.merge.task_arithmetic import Thin, sum_read
 
 LEVELS = 1 << 16
 LARGEST = np.iinfo(np.uint64).max
@@ -47,18 +48,10 @@ def dare(
 
 def dare_read(x: TensorInputs, weights: Sequence[float], method: Dare) -> Read:
     """The base with the thinned task vectors added."""
-    drop = random_drop(x, method.density, method.seed)
-    if drop is None and len(weights) == 1 and weights[0] * method.lambda_ == 1:
-        return x.values[0]
-
-    def read(start: int, stop: int) -> torch.Tensor:
-        base, deltas = x.base_and_deltas(start, stop)
-        return x.kernels.add(base, drop(deltas, start, stop) if drop else deltas, weights, method.lambda_)
-
-    return read
+    return sum_read(x, weights, method.lambda_, random_drop(x, method.density, method.seed))
 
 
-def random_drop(x: TensorInputs, density: float, seed: int) -> Callable[[torch.Tensor, int, int], torch.Tensor] | None:
+def random_drop(x: TensorInputs, density: float, seed: int) -> Thin | None:
     """What keeps, in place, each element of the task vectors with probability p and divides it by p; None for p 1."""
     level = max(1, round(density * LEVELS))
     if level == LEVELS or x.vector:

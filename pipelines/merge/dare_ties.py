@@ -16,6 +16,7 @@ import torch
 from pipelines.merge.dare import random_drop
 from pipelines.merge.kinds import DareTies
 from pipelines.merge.reads import Read, TensorInputs, inputs_of, whole
+from pipelines.merge.task_arithmetic import sum_read
 
 
 def dare_ties(
@@ -34,13 +35,4 @@ def dare_ties(
 
 def dare_ties_read(x: TensorInputs, weights: Sequence[float], method: DareTies) -> Read:
     """The merge."""
-    drop = random_drop(x, method.density, method.seed)
-    if drop is None and len(weights) == 1 and weights[0] * method.lambda_ == 1:
-        return x.values[0]
-
-    def read(start: int, stop: int) -> torch.Tensor:
-        base, deltas = x.base_and_deltas(start, stop)
-        kept = drop(deltas, start, stop) if drop else deltas
-        return x.kernels.elect(base, kept, weights, method.lambda_, divide=False, count=False)
-
-    return read
+    return sum_read(x, weights, method.lambda_, random_drop(x, method.density, method.seed), elect=True)

@@ -10,7 +10,7 @@ Divergences: mergekit computes it in the type of the inputs (w = 1 then changes 
 nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -31,13 +31,22 @@ def task_arithmetic_read(x: TensorInputs, weights: Sequence[float], method: Task
     return sum_read(x, weights, method.lambda_)
 
 
-def sum_read(x: TensorInputs, weights: Sequence[float], lambda_: float) -> Read:
-    """base + lambda sum_i w_i delta_i, as Read."""
-    if len(x.values) == 1 and weights[0] * lambda_ == 1:
+Thin = Callable[[torch.Tensor, int, int], torch.Tensor]
+"""Sets elements of the task vectors [models, stop - start] of a slice to 0, in place: (deltas, start, stop)."""
+
+
+def sum_read(
+    x: TensorInputs, weights: Sequence[float], lambda_: float, thin: Thin | None = None, elect: bool = False
+) -> Read:
+    """base + lambda times the sum of w_i delta_i, each thinned first; with `elect` of those with the elected sign."""
+    if thin is None and len(weights) == 1 and weights[0] * lambda_ == 1:
         return x.values[0]
 
     def read(start: int, stop: int) -> torch.Tensor:
         base, deltas = x.base_and_deltas(start, stop)
-        return x.kernels.add(base, deltas, weights, lambda_)
+        kept = thin(deltas, start, stop) if thin else deltas
+        if elect:
+            return x.kernels.elect(base, kept, weights, lambda_, divide=False, count=False)
+        return x.kernels.add(base, kept, weights, lambda_)
 
     return read
