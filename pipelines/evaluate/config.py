@@ -1,11 +1,11 @@
 """What a model is measured on: lm-eval tasks, plain text, and drift from the base."""
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.engine.stage import Config, DatasetRef, InputPath, ModelRef, Stage
+from pipelines.engine.stage import RUNTIME, Config, DatasetRef, InputPath, Launch, ModelRef, Stage
 
 TARGET, GENERAL = "target", "general"
 
@@ -16,6 +16,9 @@ class Documents(Config):
     dataset: DatasetRef | None = Field(None, description="Dataset of the recipe.")
     split: str = Field("test", description="Its split: dev or test.")
     file: InputPath | None = Field(None, description="JSONL, JSON, CSV or Parquet file.")
+    examples: InputPath | None = Field(
+        None, description="File that examples in the prompt are taken from; default: the dataset's training split."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -37,6 +40,13 @@ class Task(Config):
     shots: int | None = Field(None, ge=0, description="Examples in the prompt; default: the task's own, else none.")
     limit: int | None = Field(None, ge=1, description="Size of a seeded random sample of the documents.")
     chat_template: bool = Field(True, description="Put the prompt through the chat template.")
+    cluster_by: str | None = Field(
+        None,
+        description="Column of the documents whose equal values belong together: a passage, a template.",
+    )
+    show: Literal["changes", "all"] = Field(
+        "changes", description="Answers in the report: those that changed, or all, as of canary prompts."
+    )
 
     @model_validator(mode="after")
     def _one_task(self) -> Self:
@@ -84,6 +94,7 @@ class Suite(Config):
     tasks: dict[str, Task] = {}
     texts: dict[str, Text] = {}
     drift: dict[str, Drift] = {}
+    sample_seed: int = Field(0, description="Seed of the samples of documents; that of the recipe does not move them.")
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -98,17 +109,48 @@ class Suite(Config):
         return self
 
 
+class Hf(Config):
+    """transformers, in this process: the model as it lies in its folder."""
+
+    kind: Literal["hf"] = "hf"
+
+
+class Vllm(Config):
+    """vLLM, in an environment of its own: the model is served on this machine for as long as it is measured."""
+
+    kind: Literal["vllm"]
+    environment: Annotated[str | None, RUNTIME] = Field(
+        None, description="Its virtual environment; default: envs/vllm under $BURNISH_HOME."
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    arguments: dict[str, str | int | float | bool] = Field({}, description="Further arguments of `vllm serve`.")
+
+
+class Server(Config):
+    """Any OpenAI-compatible server that gives log-probabilities of prompts. Which weights it serves is its word."""
+
+    kind: Literal["server"]
+    url: Annotated[str, RUNTIME] = Field(pattern=r"^https?://", description="Base URL, such as http://host:8000/v1.")
+    models: dict[str, str] = Field({}, description="Model of the recipe to its name there; default: the same name.")
+    api_key: Annotated[str, RUNTIME] = Field("OPENAI_API_KEY", description="Environment variable that holds the key.")
+    concurrency: Annotated[int, RUNTIME] = Field(8, ge=1, description="Requests at once.")
+
+
+Backend = Annotated[Hf | Vllm | Server, Field(discriminator="kind")]
+
+
 class EvaluateConfig(Config):
     """One model on one suite; makes scores."""
 
     model: ModelRef
     base: ModelRef = Field(ModelRef("base"), description="Model that drift is measured from.")
     suite: Suite
-    seed: int = Field(0, description="Seed of the samples of documents.")
+    backend: Backend = Field(Hf(), description="What runs the model.")
     batch_size: int = Field(
         16, ge=1, description="Rows at once; part of the identity, because it moves log-probabilities."
     )
     max_length: int | None = Field(None, ge=16, description="Longest prompt in tokens; default: the model's.")
+    launch: Annotated[Launch, RUNTIME] = Field(Launch(), description="Processes that share the batches.")
 
 
 def score_groups(suite: Suite) -> dict[str, str]:
@@ -122,10 +164,12 @@ def score_groups(suite: Suite) -> dict[str, str]:
 
 STAGE = Stage(
     "evaluate",
-    1,
+    2,
     EvaluateConfig,
     run="pipelines.evaluate.run:run",
     check="pipelines.evaluate.check:check",
     makes="scores",
+    resumable=True,
+    launched=True,
     packages=("lm-eval", "transformers", "torch", "python"),
 )

@@ -61,7 +61,7 @@ def _measure(subject: Subject, ready: dict[str, Ready], tasks: dict[str, Any]) -
         lm = harness_model(subject.model, subject.words, config.batch_size, config.max_length)
         for name, spec in suite.tasks.items():
             count = len(tasks[name].eval_docs)
-            rows = draw(count, spec.limit, config.seed, name) if spec.limit else None
+            rows = draw(count, spec.limit, config.suite.sample_seed, name) if spec.limit else None
             yield name, measure(lm, tasks[name], ready[name], spec.group, spec.chat_template, rows, _tick(name))
     for name, text in suite.texts.items():
         yield name, _measure_text(subject, name, text)
@@ -114,7 +114,7 @@ def _measure_text(subject: Subject, name: str, text: Text) -> Measurement:
     files = () if text.files is None else (text.files,) if isinstance(text.files, str) else text.files
     every = python_topics() if text.python_topics else [part for path in files for part in read_documents(Path(path))]
     kept = keep(every, text.split, text.max_bytes)
-    documents = [kept[index] for index in draw(len(kept), text.limit, config.seed, name)]
+    documents = [kept[index] for index in draw(len(kept), text.limit, config.suite.sample_seed, name)]
     if not documents:
         raise wrong(f"suite.texts.{name}", "has no documents", "0", "Name a file with text in it")
     length = min(text.max_length, config.max_length or text.max_length)
@@ -141,7 +141,7 @@ def _measure_drift(subject: Subject, base: PreTrainedModel, name: str, spec: Dri
     config, where = subject.config, f"suite.drift.{name}"
     path = _split(where, subject.inputs[spec.dataset], spec.split, ".parquet")
     every = [row for row in read_rows(path) if row.loss_tokens]
-    rows = [every[index] for index in draw(len(every), spec.limit, config.seed, name)]
+    rows = [every[index] for index in draw(len(every), spec.limit, config.suite.sample_seed, name)]
     if not rows:
         raise wrong(where, "has no row with an answer to compare", f"split {spec.split}", "Name another split")
     drifted = drift(base, subject.model, rows, config.batch_size, _tick(name))
@@ -177,7 +177,7 @@ def _write(out_dir: Path, subject: Subject, measured: dict[str, Measurement]) ->
         "dtype": str(subject.model.dtype).removeprefix("torch."),
         "device": subject.model.device.type,
         "batch_size": config.batch_size,
-        "seed": config.seed,
+        "seed": config.suite.sample_seed,
     }
     result = {
         "scores": {f"{name}/{m}": score._asdict() for name, one in measured.items() for m, score in one.scores.items()},

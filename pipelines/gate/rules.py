@@ -44,15 +44,6 @@ def no_regression(seen: Gain, margin: float, p: float, alpha: float) -> Verdict:
     return Verdict.INCONCLUSIVE
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """p values adjusted for their number, step down (Holm 1979, Scandinavian Journal of Statistics 6:65-70)."""
-    adjusted, largest = [0.0] * len(ps), 0.0
-    for rank, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
-        largest = max(largest, min(1.0, (len(ps) - rank) * ps[index]))
-        adjusted[index] = largest
-    return adjusted
-
-
 def overall(verdicts: Sequence[Verdict]) -> Verdict:
     """FAIL if any fails, else INCONCLUSIVE if any cannot say, else PASS."""
     for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):

@@ -8,10 +8,11 @@ from typing import Any
 from pipelines.engine.stage import Inputs
 from pipelines.errors import wrong
 from pipelines.gate.config import Gate, GateConfig
-from pipelines.gate.estimate import Estimate, Pairs, estimate
-from pipelines.gate.pairs import Scores, pair, read_scores
-from pipelines.gate.rules import Verdict, gain, holm, improve, no_regression, overall
+from pipelines.gate.rules import Verdict, gain, improve, no_regression, overall
 from pipelines.gate.says import refused, says, too_few, unit
+from pipelines.stats.estimate import Estimate, Pairs, estimate
+from pipelines.stats.multiple import holm
+from pipelines.stats.scores import Scores, pair, read_scores
 
 LEAST = 5
 """Fewer documents than this give no interval worth the name."""

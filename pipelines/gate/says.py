@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from pipelines.gate.estimate import Estimate, documents_needed
 from pipelines.gate.rules import Gain, Verdict
+from pipelines.stats.estimate import Estimate, documents_needed
 
 
 class Unit(NamedTuple):

@@ -165,6 +165,8 @@ def _reported(recipe: Recipe, linked: Linked) -> Graph:
         verdict=VerdictRef(judged.id) if judged else None,
         artifacts=tuple(AnyRef(node.id) for node in graph if node.kind not in ("scores", "verdict")),
         formats=recipe.report.formats,
+        cost_per_hour=recipe.report.cost_per_hour,
+        currency=recipe.report.currency,
     )
     return graph_of([*graph, Node("report", REPORT, config)])
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from pipelines.engine.graph import Node
 from pipelines.engine.stage import ModelRef, ScoresRef, refs
 from pipelines.evaluate.config import STAGE as EVALUATE
-from pipelines.evaluate.config import EvaluateConfig, score_groups
+from pipelines.evaluate.config import Backend, EvaluateConfig, Server, score_groups
 from pipelines.gate.config import STAGE as GATE
 from pipelines.gate.config import GateConfig
 from pipelines.recipe.mistakes import at
@@ -108,6 +108,7 @@ def evaluations(recipe: Recipe, names: Names, asked: dict[str, list[Asked]]) -> 
     section = recipe.evaluate
     if section is None:
         return nodes, scores
+    launch = names.resolved(section.launch, ("evaluate", "launch"))
     for name, models in asked.items():
         suite = names.resolved(section.suites[name], ("evaluate", "suites", name))
         if suite.drift:
@@ -118,14 +119,22 @@ def evaluations(recipe: Recipe, names: Names, asked: dict[str, list[Asked]]) -> 
                 model=ModelRef(model),
                 base=ModelRef("base" if "base" in recipe.entries else model),
                 suite=suite,
-                seed=recipe.seed,
+                backend=_backend(section.backend, one.name),
                 batch_size=section.batch_size,
                 max_length=section.max_length,
+                launch=launch,
             )
             node = Node(f"evaluate.{one.name}@{name}", EVALUATE, config)
             scores.setdefault(name, {})[one.name] = ScoresRef(node.id)
             nodes.append(node)
     return nodes, scores
+
+
+def _backend(backend: Backend, model: str) -> Backend:
+    """A server with the name that it knows one model by, so that the names of others are no part of its scores."""
+    if not isinstance(backend, Server):
+        return backend
+    return backend.model_copy(update={"models": {model: backend.models.get(model, model)}})
 
 
 def selections(recipe: Recipe, names: Names, scores: Scores) -> list[Node]:

@@ -5,8 +5,8 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from pipelines.base.config import BaseConfig
-from pipelines.engine.stage import Config, ModelRef
-from pipelines.evaluate.config import EvaluateConfig, Suite
+from pipelines.engine.stage import Config, Launch, ModelRef
+from pipelines.evaluate.config import Backend, EvaluateConfig, Hf, Suite
 from pipelines.export.config import ExportConfig
 from pipelines.gate.config import Gate
 from pipelines.prepare.config import PrepareConfig
@@ -49,6 +49,11 @@ class EvaluateSection(Config):
         None, description="Model that the gates judge; default: what is exported, else selected, else made last."
     )
     models: tuple[ModelRef, ...] = Field((), description="Models that are measured and shown, but not judged.")
+    seeds: tuple[ModelRef, ...] = Field(
+        (), description="Models made like the candidate with other seeds: what a seed changes is told beside each gate."
+    )
+    backend: Backend = Field(Hf(), description=EvaluateConfig.model_fields["backend"].description)
+    launch: Launch = Field(Launch(), description=EvaluateConfig.model_fields["launch"].description)
     batch_size: int = Field(
         EvaluateConfig.model_fields["batch_size"].default,
         ge=1,

@@ -6,13 +6,16 @@ from pydantic import Field
 
 from pipelines.engine.stage import AnyRef, Config, ScoresRef, Stage, VerdictRef
 
-ReportFormat = Literal["markdown"]
+ReportFormat = Literal["markdown", "html", "junit", "annotations", "badge", "model_card"]
+FORMATS: tuple[ReportFormat, ...] = ("markdown", "html", "junit", "annotations", "badge", "model_card")
 
 
 class ReportEntry(Config):
     """The report, as the recipe states it."""
 
-    formats: tuple[ReportFormat, ...] = ("markdown",)
+    formats: tuple[ReportFormat, ...] = Field(FORMATS, description="What is written beside report.json.")
+    cost_per_hour: float | None = Field(None, ge=0, description="Price of an hour of the machine, for the cost.")
+    currency: str = Field("USD", max_length=8, description="What cost_per_hour is in.")
 
 
 class ReportConfig(Config):
@@ -26,7 +29,9 @@ class ReportConfig(Config):
     )
     verdict: VerdictRef | None = None
     artifacts: tuple[AnyRef, ...] = Field((), description="Everything else that was made, in the order of the graph.")
-    formats: tuple[ReportFormat, ...] = ("markdown",)
+    formats: tuple[ReportFormat, ...] = FORMATS
+    cost_per_hour: float | None = None
+    currency: str = "USD"
 
 
-STAGE = Stage("report", 3, ReportConfig, run="pipelines.report.run:run", makes="report", packages=("matplotlib",))
+STAGE = Stage("report", 4, ReportConfig, run="pipelines.report.run:run", makes="report", packages=("matplotlib",))

@@ -25,7 +25,7 @@ train:
   banking: {on: chats, method: {kind: lora, rank: 8}, learning_rate: 1e-3}
   sql: {on: chats, method: {kind: lora, rank: 8}, learning_rate: 1e-3}
 evaluate:
-  suites: {dev: evals/tickets-dev.yaml, test: evals/tickets-test.yaml}
+  suites: {dev: evals/suites/tickets-dev.yaml, test: evals/suites/tickets-test.yaml}
   candidate: sql
 """
 METHOD = "merge:\n  x:\n    models: [{use: banking}, {use: sql}]\n"

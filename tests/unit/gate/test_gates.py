@@ -9,9 +9,10 @@ from pydantic import ValidationError
 from pipelines.engine.stage import Artifact
 from pipelines.errors import UserError
 from pipelines.gate.config import Gate, GateConfig
-from pipelines.gate.rules import Gain, Verdict, gain, holm, improve, no_regression, overall
+from pipelines.gate.rules import Gain, Verdict, gain, improve, no_regression, overall
 from pipelines.gate.run import run
-from tests.unit.gate.scores import CONTRACT, scores_artifact
+from pipelines.stats.multiple import holm
+from tests.unit.stats.scores import CONTRACT, scores_artifact
 
 
 def judge(tmp_path, base: Artifact, candidate: Artifact, *gates: dict) -> dict:

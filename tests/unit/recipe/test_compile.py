@@ -141,9 +141,16 @@ def test_mistakes_in_inline_sources_name_their_place(tmp_path: Path) -> None:
 
 def test_seed_of_the_recipe_fills_what_entries_leave_open(tmp_path: Path) -> None:
     _, graph = compiled(tmp_path, RECIPE.replace("kind: full}", "kind: full}, seed: 5"))
-    configs = [graph.nodes[name].config for name in ("data.chats", "replay.own", "train.tuned", "evaluate.base@test")]
-    assert [getattr(config, "seed") for config in configs] == [17, 17, 17, 17]  # noqa: B009
+    configs = [graph.nodes[name].config for name in ("data.chats", "replay.own", "train.tuned")]
+    assert [getattr(config, "seed") for config in configs] == [17, 17, 17]  # noqa: B009
     assert getattr(graph.nodes["train.whole"].config, "seed") == 5  # noqa: B009
+
+
+def test_seed_of_the_recipe_does_not_move_the_sample_that_is_measured(tmp_path: Path) -> None:
+    suites = [
+        compiled(tmp_path, RECIPE.replace("seed: 17", f"seed: {n}"))[1].nodes["evaluate.base@test"] for n in (1, 2)
+    ]
+    assert suites[0].config == suites[1].config
 
 
 def test_seed_fills_variants_too(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pipelines.errors import UserError
 from pipelines.select import run as room
 from pipelines.select.config import Candidate, SelectConfig
 from pipelines.select.run import run
-from tests.unit.gate.scores import CONTRACT, scores_artifact
+from tests.unit.stats.scores import CONTRACT, scores_artifact
 
 DEV = {  # name: exact match, bits per byte
     "base": (0.0, 1.00),

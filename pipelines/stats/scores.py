@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipelines.errors import wrong
-from pipelines.gate.estimate import Pairs
+from pipelines.stats.estimate import Pairs
 
 _STORED = {"bits_per_byte": ("nll", 1 / math.log(2)), "agreement": ("agree", 1.0)}
 """Under which name, and times what, samples hold a metric that has another name there."""

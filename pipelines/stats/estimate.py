@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.gate.binary import mcnemar, tango
-from pipelines.gate.resample import Floats, ratio_interval, ratio_spread, sign_flip, t_interval
+from pipelines.stats.binary import mcnemar, tango
+from pipelines.stats.resample import Floats, ratio_interval, ratio_spread, sign_flip, t_interval
 
 POWER = 0.8
 

@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 from scipy.optimize import minimize_scalar
 
-from pipelines.gate.binary import mcnemar, tango
-from pipelines.gate.estimate import Pairs, detectable, documents_needed, estimate
-from pipelines.gate.resample import ratio_interval, ratio_spread, sign_flip, t_interval, t_quantile
+from pipelines.stats.binary import mcnemar, tango
+from pipelines.stats.estimate import Pairs, detectable, documents_needed, estimate
+from pipelines.stats.resample import ratio_interval, ratio_spread, sign_flip, t_interval, t_quantile
 
 
 def pairs(base, candidate, weights=None) -> Pairs:
@@ -138,7 +138,7 @@ def test_tango_interval_and_mcnemar_hold_their_level(gain, loss):
 
 def test_ratio_interval_and_sign_flip_hold_their_level(monkeypatch):
     """Documents of unequal length, 400 comparisons of 60 of them; 2000 draws each."""
-    monkeypatch.setattr("pipelines.gate.resample.DRAWS", 2000)
+    monkeypatch.setattr("pipelines.stats.resample.DRAWS", 2000)
     generator, outside, rejected = np.random.default_rng(4), 0, 0
     for _ in range(400):
         weights = generator.gamma(3, 300, 60)
