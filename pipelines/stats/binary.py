@@ -38,14 +38,36 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Two-sided mid-p of McNemar's test: discordant pairs fall either way like a coin.
+    """Two-sided mid-p of McNemar's test: 2 P(X < k) + P(X = k) for the fewer discordant pairs k of a fair coin.
 
     Fagerland, Lydersen and Laake 2013, BMC Med. Res. Methodol. 13:91: the exact test is too strict, the mid-p one
-    holds its level. Integers throughout, so that thousands of pairs overflow nothing.
+    holds its level.
     """
-    pairs, fewer = gained + lost, min(gained, lost)
-    twice, ways = 0, 1
-    for k in range(fewer):
-        twice += 2 * ways
-        ways = ways * (pairs - k) // (k + 1)
-    return min(1.0, (twice + ways) / (1 << pairs))
+    below, at, ways = _tosses(gained, lost)
+    return min(1.0, (2 * below + at) / ways)
+
+
+def mcnemar_exact(gained: int, lost: int) -> float:
+    """Two-sided p of McNemar's exact test, 2 P(X <= k): never above its level, and so less often right than mid-p."""
+    below, at, ways = _tosses(gained, lost)
+    return min(1.0, 2 * (below + at) / ways)
+
+
+def _tosses(gained: int, lost: int) -> tuple[int, int, int]:
+    """Ways to toss fewer heads than seen, exactly as many, and any; whole numbers, so that nothing overflows."""
+    pairs, below, at = gained + lost, 0, 1
+    for k in range(min(gained, lost)):
+        below += at
+        at = at * (pairs - k) // (k + 1)
+    return below, at, 1 << pairs
+
+
+def wilson(right: float, n: float, alpha: float) -> tuple[float, float]:
+    """Score interval of one proportion, right / n (Wilson 1927, J. Am. Stat. Assoc. 22:209-212).
+
+    Counts need not be whole.
+    """
+    z2, share = NormalDist().inv_cdf(1 - alpha / 2) ** 2, right / n
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    reach = math.sqrt(z2 * share * (1 - share) / n + z2**2 / (4 * n**2)) / (1 + z2 / n)
+    return max(0.0, middle - reach), min(1.0, middle + reach)

@@ -8,10 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipelines.errors import wrong
+from pipelines.stats.cluster import Codes
 from pipelines.stats.estimate import Pairs
 
 _STORED = {"bits_per_byte": ("nll", 1 / math.log(2)), "agreement": ("agree", 1.0)}
 """Under which name, and times what, samples hold a metric that has another name there."""
+
+_TOLD = ("tokenizer",)
+"""What a contract names without forbidding a comparison where it differs: a tuned model may have its own."""
 
 
 class Scores(NamedTuple):
@@ -40,16 +44,20 @@ def pair(base: Scores, candidate: Scores, name: str) -> Pairs | str:
     before, after = (_read(scores.folder, measurement) for scores in (base, candidate))
     if [row["doc_hash"] for row in before] != [row["doc_hash"] for row in after]:
         return "the documents differ"
+    for key in ("weight", "cluster"):
+        if [row[key] for row in before] != [row[key] for row in after]:
+            return f"the {key}s of the documents differ"
     weights = np.array([row["weight"] for row in before], dtype=np.float64)
     ratio = candidate.scores[name]["kind"] == "ratio"
-    pairs = Pairs(_values(before, metric), _values(after, metric), weights if ratio else None)
+    clusters = _codes([row["cluster"] for row in before])
+    pairs = Pairs(_values(before, metric), _values(after, metric), weights if ratio else None, clusters)
     for scores, values in ((base, pairs.base), (candidate, pairs.candidate)):
         _check(scores, name, float(values.sum() / (weights.sum() if ratio else len(values))))
     return pairs
 
 
 def _differences(base: dict[str, Any], candidate: dict[str, Any]) -> str:
-    keys = [key for key in {**base, **candidate} if base.get(key) != candidate.get(key)]
+    keys = [key for key in {**base, **candidate} if base.get(key) != candidate.get(key) and key not in _TOLD]
     return ", ".join(f"{key} differs ({_short(base.get(key))} and {_short(candidate.get(key))})" for key in keys)
 
 
@@ -66,6 +74,17 @@ def _read(folder: Path, measurement: str) -> list[dict[str, Any]]:
 def _values(rows: list[dict[str, Any]], metric: str) -> Any:
     stored, scale = _STORED.get(metric, (metric, 1.0))
     return np.array([row["scores"][stored] * scale for row in rows], dtype=np.float64)
+
+
+def _codes(clusters: list[Any]) -> Codes | None:
+    """Clusters numbered in the order in which they come; None where every document has its own, or none has any.
+
+    A document without a cluster among others that have one stands for itself.
+    """
+    numbers: dict[Any, int] = {}
+    names = [("row", i) if name is None else ("cluster", json.dumps(name)) for i, name in enumerate(clusters)]
+    codes = [numbers.setdefault(name, len(numbers)) for name in names]
+    return None if len(numbers) == len(codes) else np.array(codes, dtype=np.int64)
 
 
 def _check(scores: Scores, name: str, value: float) -> None:

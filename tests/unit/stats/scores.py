@@ -15,6 +15,7 @@ def scores_artifact(
     values: dict[str, list[float]],
     *,
     weights: list[float] | None = None,
+    clusters: list[str] | None = None,
     group: str = "target",
     lower_is_better: bool = False,
     contract: dict[str, Any] | None = None,
@@ -30,7 +31,7 @@ def scores_artifact(
         scale = {"bits_per_byte": 0.6931471805599453}.get(metric, 1.0)
         rows = [
             {"id": str(i), "doc_hash": f"h{i}", "prompt": "", "target": "", "answer": "", "scores": {stored: x * scale}}
-            | {"weight": w}
+            | {"weight": w, "cluster": clusters[i] if clusters else None}
             for i, (x, w) in enumerate(zip(numbers, heavy, strict=True))
         ]
         (root / "samples" / f"{measurement}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -9,8 +9,11 @@ from scipy import stats
 from scipy.optimize import minimize_scalar
 
 from pipelines.stats.binary import mcnemar, tango
-from pipelines.stats.estimate import Pairs, detectable, documents_needed, estimate
-from pipelines.stats.resample import ratio_interval, ratio_spread, sign_flip, t_interval, t_quantile
+from pipelines.stats.cluster import clustered, t_interval
+from pipelines.stats.estimate import Pairs, estimate
+from pipelines.stats.power import detectable, documents_needed
+from pipelines.stats.resample import ratio_interval, ratio_spread, sign_flip
+from pipelines.stats.student import t_quantile
 
 
 def pairs(base, candidate, weights=None) -> Pairs:
@@ -66,10 +69,10 @@ def test_t_quantile_agrees_with_scipy(degrees, probability):
     assert t_quantile(probability, degrees) == pytest.approx(stats.t.ppf(probability, degrees), rel=2e-3)
 
 
-def test_t_interval_agrees_with_scipy():
+def test_clustered_interval_of_documents_alone_is_the_t_interval():
     values = np.random.default_rng(0).normal(0.3, 1, 40)
     theirs = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert t_interval(values, 0.05) == pytest.approx((theirs.low, theirs.high), rel=1e-4)
+    assert t_interval(clustered(values, np.arange(40)), 0.05) == pytest.approx((theirs.low, theirs.high), rel=1e-4)
 
 
 def test_sign_flip_agrees_with_all_flips():
@@ -98,7 +101,7 @@ def test_base_against_itself_differs_by_exactly_zero(values, weights):
 
 
 def test_estimate_of_a_ratio_is_a_ratio_of_sums():
-    seen = estimate(pairs([10, 20, 30, 10, 10], [12, 20, 33, 10, 15], [5, 10, 15, 5, 5]), 0.05)
+    seen = estimate(pairs([10, 20, 30, 10, 5, 5], [12, 20, 33, 10, 10, 5], [5, 10, 15, 5, 2, 3]), 0.05)
     assert (seen.base, seen.candidate, seen.delta) == (2.0, 2.25, 0.25)
 
 
@@ -153,5 +156,5 @@ def test_ratio_interval_and_sign_flip_hold_their_level(monkeypatch):
 def test_estimate_picks_its_method_by_the_scores():
     generator = np.random.default_rng(5)
     assert "Tango" in estimate(draw_pairs(generator, 50, 0.2, 0.1), 0.05).method
-    assert "paired t" in estimate(pairs([0.5, 1, 0, 1, 0], [1, 1, 0, 0.5, 0]), 0.05).method
-    assert "bootstrap" in estimate(pairs([1, 2, 3, 4, 5], [1, 2, 3, 4, 6], [1, 1, 2, 2, 3]), 0.05).method
+    assert "paired bootstrap" in estimate(pairs([0.5, 1, 0, 1, 0, 1], [1, 1, 0, 0.5, 0, 0]), 0.05).method
+    assert "bootstrap" in estimate(pairs([1, 2, 3, 4, 5, 5], [1, 2, 3, 4, 6, 4], [1, 1, 2, 2, 3, 3]), 0.05).method
