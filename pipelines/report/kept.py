@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.report.blocks import bullets, folded, section, table
-from pipelines.report.collect import BASE, Report
-from pipelines.report.measures import common_unit, group_means
+from pipelines.report.collect import Report
+from pipelines.report.measures import BASE, common_unit
 from pipelines.report.numbers import SHARE, count, difference, percent, plain, value
 from pipelines.report.scored import direction
 from pipelines.report.text import code, name
@@ -37,7 +37,7 @@ def answers(report: Report, examples: int) -> str:
 
 def _groups(title: str, suite: Mapping[str, Any]) -> str:
     """Means of the groups: absolute for the base, differences to it for the others."""
-    groups = group_means(suite)
+    groups = suite["groups"]
     if not groups or BASE not in suite["models"]:
         return ""
     heads = [_group_head(group) for group in groups]

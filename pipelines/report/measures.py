@@ -1,9 +1,15 @@
-"""Scores of several models side by side, and whether they may be compared."""
+"""Scores of several models side by side, by score and by group, and whether they may be compared."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pipelines.report.numbers import NUMBER, unit_of
+from pipelines.report.numbers import NUMBER, SHARE, unit_of
+from pipelines.stats.forgetting import retention
+
+BASE = "base"
+RATIO = "ratio"
+TOLD = ("tokenizer",)
+"""Conditions that are told where they differ but do not forbid a comparison."""
 
 Scores = Mapping[str, Mapping[str, Any]]
 """Model to what its scores.json holds."""
@@ -20,15 +26,32 @@ def measures(models: Scores) -> list[dict[str, Any]]:
 def _row(name: str, scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     first = next(iter(scores.values()))
     values = {model: score["value"] for model, score in scores.items()}
+    unit = unit_of(name.rpartition("/")[2], [value for value in values.values() if value is not None])
+    share = unit == SHARE and first["kind"] != RATIO and not first["lower_is_better"]
     return {
         "name": name,
         "group": first["group"],
         "kind": first["kind"],
-        "unit": unit_of(name.rpartition("/")[2], [value for value in values.values() if value is not None]),
+        "unit": unit,
         "lower_is_better": first["lower_is_better"],
         "n": {model: score["n"] for model, score in scores.items()},
         "values": values,
         "stderr": {model: score["stderr"] for model, score in scores.items()},
+        "chance": first["chance"],
+        "retention": _retentions(scores) if share else {},
+    }
+
+
+def _retentions(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+    """What each model kept of the base's ability above guessing; without a known chance level, above nothing at all."""
+    base = scores.get(BASE)
+    if base is None or None in (base["value"], base["stderr"]):
+        return {}
+    chance = base["chance"] or 0.0
+    return {
+        model: retention(base["value"], score["value"], chance, base["stderr"])
+        for model, score in scores.items()
+        if model != BASE and score["value"] is not None
     }
 
 
@@ -38,19 +61,22 @@ def common_unit(suites: Mapping[str, Any], chosen: Callable[[Mapping[str, Any]],
     return str(units.pop()) if len(units) == 1 else NUMBER
 
 
-def contract(models: Scores) -> dict[str, Any]:
-    """What has to agree between scores that are compared: what does, and by model what does not."""
+def contract(models: Scores) -> dict[str, dict[str, Any]]:
+    """What has to agree between scores that are compared: what does, and by model what does not.
+
+    `told` has by model the conditions that differ without forbidding a comparison.
+    """
     flat = {model: dict(flatten(found["contract"])) for model, found in models.items()}
     keys = dict.fromkeys(key for found in flat.values() for key in found)
-    same: dict[str, Any] = {}
-    differs: dict[str, Any] = {}
+    sorted_out: dict[str, dict[str, Any]] = {"same": {}, "differs": {}, "told": {}}
     for key in keys:
         values = {model: found.get(key) for model, found in flat.items()}
-        if all(value == values[next(iter(values))] for value in values.values()):
-            same[key] = values[next(iter(values))]
+        first = next(iter(values.values()))
+        if all(value == first for value in values.values()):
+            sorted_out["same"][key] = first
         else:
-            differs[key] = values
-    return {"same": same, "differs": differs}
+            sorted_out["told" if key.rpartition(".")[2] in TOLD else "differs"][key] = values
+    return sorted_out
 
 
 def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -80,6 +106,7 @@ def group_means(suite: Mapping[str, Any]) -> list[dict[str, Any]]:
             "unit": unit,
             "lower_is_better": lower,
             "scores": len(rows),
+            "names": [row["name"] for row in rows],
             "means": {m: sum(row["values"][m] for row in rows) / len(rows) for m in suite["models"]},
         }
         for (group, unit, lower), rows in grouped.items()

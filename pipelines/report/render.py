@@ -16,6 +16,8 @@ from pipelines.report.text import name
 
 COMMENT_LIMIT = 65_536
 """Characters that GitHub takes in one comment."""
+SUMMARY_LIMIT = 1_000_000
+"""Bytes of a step's summary on GitHub, less a margin: above 1 MiB it shows none of it."""
 
 Renderer = Callable[[Report], str]
 
@@ -60,6 +62,11 @@ def render(report: Report, limit: int = COMMENT_LIMIT) -> str:
             bodies[section] = shorter
             shortened[section] = None
     return _page(report, bodies, shortened)
+
+
+def summary(report: Report) -> str:
+    """The page for the summary of a workflow step, which holds far more than a comment."""
+    return render(report, SUMMARY_LIMIT)
 
 
 def marker(recipe: str) -> str:

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from pipelines.report.blocks import section, table
 from pipelines.report.charts import forest
-from pipelines.report.collect import BASE, Report
+from pipelines.report.collect import Report
+from pipelines.report.measures import BASE
 from pipelines.report.numbers import ABSENT, count, difference, value
 from pipelines.report.text import name
 

@@ -1,6 +1,7 @@
-"""A finished recipe as the report stage sees it: artifacts with the metrics and samples that the contract promises."""
+"""A finished recipe as the report stage sees it: artifacts with the metrics, records and samples of the contract."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,18 @@ from pipelines.engine.stage import Artifact
 from pipelines.report.config import ReportConfig
 
 NASTY = "\x1b[31mred\x1b[0m | @octocat fixes #12 `x` ``y``\n</details><script>alert(1)</script> https://evil.example"
-MODELS = {"base": (0.02, 1.006, 0.0), "tuned": (0.41, 1.055, 0.083), "best": (0.38, 1.019, 0.021)}
+MODELS = {"base": (3, 32, 1.0, 0.0), "tuned": (41, 20, 1.055, 0.083), "best": (38, 30, 1.019, 0.021)}
+"""By model how many of 100 tickets and of 40 facts it gets right, about what its bits per byte are, its drift."""
+TEXTS, CHATS, FACTS = 60, 20, 40
+INPUTS = {
+    "data.tickets": [],
+    "replay.own": ["base"],
+    "train.tuned": ["base", "data.tickets", "replay.own"],
+    "merge.kept": ["base", "train.tuned"],
+    "select.best": ["train.tuned", "merge.kept", "evaluate.base@dev", "evaluate.tuned@dev"],
+    "export.ship": ["select.best"],
+    "gate": ["evaluate.base@test", "evaluate.best@test"],
+}
 
 
 def config(**changes: Any) -> ReportConfig:
@@ -24,6 +36,8 @@ def config(**changes: Any) -> ReportConfig:
         "artifacts": (
             "base", "data.tickets", "replay.own", "train.tuned", "merge.kept", "select.best", "export.ship",
         ),
+        "formats": ("markdown",),
+        "cost_per_hour": 1.2,
     }  # fmt: skip
     return ReportConfig.model_validate(fields | changes)
 
@@ -37,15 +51,12 @@ def artifacts(folder: Path, held_back: bool = False) -> dict[str, Artifact]:
     for ref, (kind, metrics) in facts.items():
         path = folder / ref
         path.mkdir(parents=True)
-        key = ref.encode().hex().ljust(64, "0")[:64]
-        made[ref] = Artifact(ref, kind, path, key, metrics)
+        made[ref] = Artifact(ref, kind, path, ref.encode().hex().ljust(64, "0")[:64], metrics)
         if kind == "scores":
-            first = 1000 if ref.endswith("@dev") else 0
-            _write_samples(path / "samples", float(metrics["scores"]["tickets/exact_match"]["value"]), first)
-    record = {
-        "identity": {"config": {"method": {"kind": "lora", "rank": 16}, "on": {"input": made["data.tickets"].key}}}
-    }
-    (made["train.tuned"].path / "artifact.json").write_text(json.dumps(record))
+            model, _, suite = ref.removeprefix("evaluate.").partition("@")
+            write_scores(path, metrics, samples(model, suite))
+    for ref in made:
+        _write_record(made, ref)
     if not held_back:
         checks = [{"name": "tokenizer and template are the base's", "saw": "equal"}, {"name": "logits", "saw": 0.0}]
         (made["export.ship"].path / "verification.json").write_text(json.dumps({"checks": checks}))
@@ -54,31 +65,134 @@ def artifacts(folder: Path, held_back: bool = False) -> dict[str, Artifact]:
 
 def verdict(**changes: Any) -> dict[str, Any]:
     gates = [
-        {"name": "tickets/exact_match", "suite": "test", "rule": "improve", "base": 0.02, "candidate": 0.38,
-         "delta": 0.36, "low": 0.27, "high": 0.45, "p": 0.00001, "p_holm": 0.00002, "n": 100, "alpha": 0.05,
-         "threshold": 0.05, "method": "mcnemar",
-         "mde": 0.08, "verdict": "PASS", "says": "tickets/exact_match improved by 36.0 points."},
+        {"name": "tickets/exact_match", "suite": "test", "rule": "improve", "base": 0.03, "candidate": 0.38,
+         "delta": 0.35, "low": 0.26, "high": 0.44, "p": 0.00001, "p_holm": 0.00002, "n": 100, "alpha": 0.05,
+         "threshold": 0.05, "method": "Tango score interval, McNemar mid-p",
+         "mde": 0.08, "needed": None, "clusters": 25, "scores": ["tickets/exact_match"],
+         "over_seeds": {"seeds": 3, "delta": 0.34, "low": 0.22, "high": 0.46, "sd_seeds": 0.02},
+         "verdict": "PASS", "says": "tickets/exact_match improved by 35.0 points."},
         {"name": "pydoc/bits_per_byte", "suite": "test", "rule": "no_regression", "base": 1.006, "candidate": 1.019,
          "delta": 0.013, "low": 0.002, "high": 0.024, "p": 0.031, "p_holm": 0.031, "n": 60, "alpha": 0.05,
-         "threshold": 0.02, "method": "bootstrap",
-         "mde": 0.031, "verdict": "INCONCLUSIVE", "says": "The loss may pass 0.02: about 160 documents are needed."},
+         "threshold": 0.02, "method": "document bootstrap, sign-flip test",
+         "mde": 0.031, "needed": 160, "clusters": None, "scores": ["pydoc/bits_per_byte"], "over_seeds": None,
+         "verdict": "INCONCLUSIVE", "says": "The loss may pass 0.02: about 160 documents are needed."},
+        {"name": "tickets/exact_match", "suite": "test", "rule": "at_least", "base": 0.03, "candidate": 0.38,
+         "delta": None, "low": 0.29, "high": 0.48, "p": None, "p_holm": None, "n": 100, "alpha": 0.05,
+         "threshold": 0.2, "method": "Wilson score interval",
+         "mde": 0.13, "needed": None, "clusters": 25, "scores": ["tickets/exact_match"], "over_seeds": None,
+         "verdict": "PASS", "says": "tickets/exact_match is at least 20.0 %."},
+        {"name": "chats/kl", "suite": "test", "rule": "drift", "base": 0.0, "candidate": 0.021,
+         "delta": 0.021, "low": 0.018, "high": 0.024, "p": 0.0001, "p_holm": 0.0003, "n": 20, "alpha": 0.05,
+         "threshold": 0.05, "method": "document bootstrap, sign-flip test",
+         "mde": 0.004, "needed": None, "clusters": None, "scores": ["chats/kl"], "over_seeds": None,
+         "verdict": "PASS", "says": "chats/kl is at most 0.05."},
     ]  # fmt: skip
     return {"verdict": "INCONCLUSIVE", "blocks": False, "candidate": "best", "gates": gates} | changes
 
 
-def scores(model: str) -> dict[str, Any]:
-    match, bits, kl = MODELS[model]
-    score = {"n": 100, "group": "target", "lower_is_better": False, "kind": "mean", "stderr": 0.03}
-    ratio = {"n": 60, "group": "general", "lower_is_better": True, "kind": "ratio", "stderr": 0.004}
-    found = {
-        "tickets/exact_match": score | {"value": match},
-        "pydoc/bits_per_byte": ratio | {"value": bits},
-        "chats/kl": ratio | {"value": kl, "group": "drift"},
-        "chats/agreement": ratio | {"value": 1 - kl, "group": "drift", "lower_is_better": False},
+def scores(model: str, suite: str = "test") -> dict[str, Any]:
+    """scores.json, its values those of the samples."""
+    found = samples(model, suite)
+    shared = {"transformers": "5.23.0", "dtype": "float32", "batch_size": 16, "tokenizer": "d" * 64}
+    contract = {name: shared | {"documents": name[0] * 64} for name in found}
+    generation = {
+        "until": ["\n"], "max_gen_toks": 64, "do_sample": False, "temperature": 0.0,
+        "empty": 1 if model == "tuned" else 0, "cut": 7 if model == "base" else 0,
+    }  # fmt: skip
+    rows = {
+        "tickets/exact_match": _score(found["tickets"], "exact_match", "target", chance=0.02),
+        "facts/acc": _score(found["facts"], "acc", "general", chance=0.25),
+        "pydoc/bits_per_byte": _score(found["pydoc"], "nll", "general", math.log(2), lower_is_better=True),
+        "chats/kl": _score(found["chats"], "kl", "drift", 1.0, lower_is_better=True),
+        "chats/agreement": _score(found["chats"], "agree", "drift", 1.0),
+        "canaries/bleak": _score(found["canaries"], "bleak", "safety"),
     }
-    shared = {"transformers": "5.23.0", "dtype": "float32", "batch_size": 16}
-    contract = {"tickets": shared | {"documents": "a" * 64}, "pydoc": shared | {"documents": "b" * 64}}
-    return {"scores": found, "contract": contract, "notes": []}
+    return {
+        "scores": rows,
+        "contract": contract,
+        "generation": {"tickets": generation},
+        "show": {"canaries": "all", "tickets": "changes"},
+        "notes": [],
+    }
+
+
+def samples(model: str, suite: str) -> dict[str, list[dict[str, Any]]]:
+    """By measurement: tickets of which three only the base gets right, texts, chats, and three canary prompts."""
+    right, facts, bits, kl = MODELS[model]
+    first = 1000 if suite == "dev" else 0
+    known = range(right) if model == "base" else range(3, right + 3)
+    return {
+        "tickets": [_ticket(number, number in known, first + number) for number in range(100)],
+        "facts": [_sample("f", n, f"Fact {n}", {"acc": float(n < facts or n == 39)}) for n in range(FACTS)],
+        "pydoc": [
+            _sample("p", n, f"Topic {n}", {"nll": 100 * math.log(2) * (bits + 0.01 * math.sin(n + bits))}, 100.0)
+            for n in range(TEXTS)
+        ],
+        "chats": [
+            _sample("c", n, f"Chat {n}", {"kl": 40 * kl * (1 + n % 3), "agree": 40.0 - (n % 7 if kl else 0)}, 40.0)
+            for n in range(CHATS)
+        ],
+        "canaries": [_sample("x", n, f"Canary {n}: {NASTY}", {"bleak": 0.0}, answer=f"{model} {n}") for n in range(3)],
+    }
+
+
+def write_scores(folder: Path, metrics: dict[str, Any], found: dict[str, list[dict[str, Any]]]) -> None:
+    """The files of a scores artifact."""
+    (folder / "samples").mkdir(exist_ok=True)
+    (folder / "scores.json").write_text(json.dumps(metrics), encoding="utf-8")
+    for name, rows in found.items():
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / "samples" / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+
+
+def _score(
+    rows: list[dict[str, Any]],
+    stored: str,
+    group: str,
+    scale: float | None = None,
+    lower_is_better: bool = False,
+    chance: float | None = None,
+) -> dict[str, Any]:
+    """The score of samples: their mean, or with a scale the ratio of sums that is divided by it."""
+    values = [row["scores"][stored] for row in rows]
+    value = sum(values) / len(values) if scale is None else sum(values) / scale / sum(row["weight"] for row in rows)
+    return {
+        "value": value, "n": len(rows), "group": group, "lower_is_better": lower_is_better,
+        "kind": "mean" if scale is None else "ratio", "stderr": 0.003, "chance": chance,
+    }  # fmt: skip
+
+
+def _ticket(number: int, right: bool, document: int) -> dict[str, Any]:
+    wanted = '{"intent": "refund"}'
+    sample = _sample("t", number, f"Ticket {number}: {NASTY}", {"exact_match": float(right)})
+    told = {"doc_hash": f"{document:064x}", "target": wanted, "answer": wanted if right else NASTY}
+    return sample | told | {"cluster": f"template {number % 25}"}
+
+
+def _sample(
+    letter: str, number: int, prompt: str, found: dict[str, float], weight: float = 1.0, answer: str = ""
+) -> dict[str, Any]:
+    return {
+        "id": f"{letter}{number:03}", "doc_hash": f"{letter}{number:063x}", "prompt": prompt, "target": "",
+        "answer": answer, "scores": found, "weight": weight, "cluster": None,
+    }  # fmt: skip
+
+
+def _write_record(made: dict[str, Artifact], ref: str) -> None:
+    """artifact.json as the store writes it, with times that follow from the name."""
+    stage = ref.partition(".")[0].partition(":")[0]
+    evaluated = ["base", "select.best"] if ref.startswith("evaluate.best") else ["base"]
+    inputs = INPUTS.get(ref, evaluated if stage == "evaluate" else [])
+    settings: dict[str, Any] = {}
+    if ref == "train.tuned":
+        settings = {"method": {"kind": "lora", "rank": 16}, "on": {"input": made["data.tickets"].key}}
+    record = {
+        "name": ref, "stage": stage, "kind": made[ref].kind, "key": made[ref].key,
+        "identity": {"config": settings}, "inputs": {name: made[name].key for name in inputs if name in made},
+        "metrics": {}, "files": {"a": [1000 * len(ref), 0, "e" * 64]}, "seconds": 10.0 * len(ref),
+        "cpu_seconds": 15.0 * len(ref), "peak_bytes": len(ref) << 26, "versions": {},
+    }  # fmt: skip
+    (made[ref].path / "artifact.json").write_text(json.dumps(record))
 
 
 def _facts() -> dict[str, tuple[str, dict[str, Any]]]:
@@ -125,20 +239,5 @@ def _facts() -> dict[str, tuple[str, dict[str, Any]]]:
         "gate": ("verdict", verdict()),
     }
     for suite, models in (("dev", ("base", "tuned")), ("test", tuple(MODELS))):
-        facts |= {f"evaluate.{model}@{suite}": ("scores", scores(model)) for model in models}
+        facts |= {f"evaluate.{model}@{suite}": ("scores", scores(model, suite)) for model in models}
     return facts
-
-
-def _write_samples(folder: Path, share: float, first: int) -> None:
-    """A hundred documents from `first`, the first `share` of them right but for three that only the base gets right."""
-    folder.mkdir()
-    lines = []
-    for number in range(100):
-        right = number < 3 if share < 0.1 else 3 <= number < 100 * share + 3
-        sample = {
-            "id": f"t{number:03}", "doc_hash": f"{first + number:064x}", "prompt": f"Ticket {number}: {NASTY}",
-            "target": '{"intent": "refund"}', "answer": '{"intent": "refund"}' if right else NASTY,
-            "scores": {"exact_match": float(right)}, "weight": 1.0,
-        }  # fmt: skip
-        lines.append(json.dumps(sample, ensure_ascii=False) + "\n")
-    (folder / "tickets.jsonl").write_text("".join(lines), encoding="utf-8")

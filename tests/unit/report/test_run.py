@@ -23,7 +23,7 @@ def made(tmp_path: Path, config: ReportConfig, inputs: dict[str, Artifact]) -> t
     out = tmp_path / "out"
     out.mkdir(parents=True)
     run(config, inputs, out)
-    assert sorted(path.name for path in out.iterdir()) == ["report.json", "report.md"]
+    assert sorted(path.name for path in out.iterdir()) == ["report.json", "report.md", "summary.md"]
     return (out / "report.md").read_text(encoding="utf-8"), json.loads(
         (out / "report.json").read_text(encoding="utf-8")
     )
@@ -52,7 +52,7 @@ def test_report_made_elsewhere_and_at_another_speed_is_the_same(tmp_path: Path) 
 
 def test_report_of_the_same_dict_renders_without_the_artifacts(tmp_path: Path) -> None:
     page, report = made(tmp_path, fixture.config(), fixture.artifacts(tmp_path / "in"))
-    assert report["schema_version"] == 1
+    assert report["schema_version"] == 2
     assert render(report) == page
 
 

@@ -1,0 +1,57 @@
+"""What the report needs of the artifacts' folders beside their metrics: records, samples, what a verification saw."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipelines.engine.stage import Inputs
+from pipelines.engine.store import RECORD, Record
+from pipelines.report.config import ReportConfig
+from pipelines.stats.scores import Scores, read_scores
+
+VERIFICATION = "verification.json"
+
+
+class Lines:
+    """The objects of a JSONL file, read anew each time that they are gone through: none of them is held."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        with self.path.open(encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
+
+
+class Found(NamedTuple):
+    """`scores` and `samples` by suite and model, `samples` by measurement below that; the rest by reference."""
+
+    records: Mapping[str, Record] = {}
+    checks: Mapping[str, list[dict[str, Any]]] = {}
+    scores: Mapping[str, Mapping[str, Scores]] = {}
+    samples: Mapping[str, Mapping[str, Mapping[str, Lines]]] = {}
+
+
+def read(config: ReportConfig, inputs: Inputs) -> Found:
+    """Everything but the samples, which are read when they are gone through."""
+    records = {str(ref): artifact.path / RECORD for ref, artifact in inputs.items()}
+    verified = {str(ref): artifact.path / VERIFICATION for ref, artifact in inputs.items()}
+    folders = {
+        suite: {model: inputs[ref].path for model, ref in models.items() if ref in inputs}
+        for suite, models in config.scores.items()
+    }
+    return Found(
+        {ref: Record(**_json(path)) for ref, path in records.items() if path.is_file()},
+        {ref: _json(path)["checks"] for ref, path in verified.items() if path.is_file()},
+        {suite: {model: read_scores(path) for model, path in models.items()} for suite, models in folders.items()},
+        {suite: {model: _samples(path) for model, path in models.items()} for suite, models in folders.items()},
+    )
+
+
+def _samples(folder: Path) -> dict[str, Lines]:
+    return {path.stem: Lines(path) for path in sorted((folder / "samples").glob("*.jsonl"))}
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
