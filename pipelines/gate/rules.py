@@ -44,6 +44,24 @@ def no_regression(seen: Gain, margin: float, p: float, alpha: float) -> Verdict:
     return Verdict.INCONCLUSIVE
 
 
+def at_least(seen: Gain, value: float) -> Verdict:
+    """On the candidate's own value: PASS where the whole interval is as good as `value`, FAIL where none of it is."""
+    if seen.low >= value:
+        return Verdict.PASS
+    return Verdict.FAIL if seen.high < value else Verdict.INCONCLUSIVE
+
+
+def drift(low: float, high: float, most: float) -> Verdict:
+    """Equivalence: PASS where the whole interval is within `most` of no difference, FAIL where none of it is.
+
+    Schuirmann 1987, Journal of Pharmacokinetics and Biopharmaceutics 15:657-680. The bounds of an interval at alpha
+    make it two one-sided tests at alpha / 2.
+    """
+    if -most <= low and high <= most:
+        return Verdict.PASS
+    return Verdict.FAIL if low > most or high < -most else Verdict.INCONCLUSIVE
+
+
 def overall(verdicts: Sequence[Verdict]) -> Verdict:
     """FAIL if any fails, else INCONCLUSIVE if any cannot say, else PASS."""
     for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):

@@ -1,88 +1,90 @@
 """What a gate says to a reviewer: one plain sentence, with numbers and their units."""
 
-from typing import NamedTuple
+from pipelines.gate.evidence import Evidence, is_divergence
+from pipelines.gate.rows import Row
+from pipelines.gate.rules import Verdict
+from pipelines.gate.sight import cannot_see, cannot_tell
+from pipelines.gate.units import PERCENT, Unit
+from pipelines.stats.seeds import OverSeeds
 
-from pipelines.gate.rules import Gain, Verdict
-from pipelines.stats.estimate import Estimate, documents_needed
-
-
-class Unit(NamedTuple):
-    """How a metric is written: `scale` times it, with `digits` after the dot; `level` and `change` name the unit."""
-
-    scale: float
-    digits: int
-    level: str
-    change: str
-
-    def of(self, value: float) -> str:
-        return f"{self.number(value)}{self.level}"
-
-    def by(self, value: float) -> str:
-        return f"{self.number(abs(value))}{self.change}"
-
-    def number(self, value: float) -> str:
-        return f"{self.scale * value + 0.0:.{self.digits}f}"
-
-
-_PERCENT = Unit(100.0, 1, " %", " points")
-_UNITS = {
-    "bits_per_byte": Unit(1.0, 4, " bits per byte", " bits per byte"),
-    "kl": Unit(1.0, 4, " nats per token", " nats per token"),
-    "agreement": _PERCENT,
+_OUTCOMES = {
+    "improve": {
+        Verdict.PASS: ("that is a gain", "the gain is at least the {limit} asked for"),
+        Verdict.FAIL: ("a gain is ruled out", "a gain of {limit} is ruled out"),
+        Verdict.INCONCLUSIVE: ("a gain is not certain", "a gain of at least {limit} is not certain"),
+    },
+    "no_regression": {
+        Verdict.PASS: ("a loss is ruled out", "a loss of more than {limit} is ruled out"),
+        Verdict.FAIL: ("that is a loss", "the loss is more than the {limit} accepted"),
+        Verdict.INCONCLUSIVE: ("a loss is not ruled out", "a loss of more than {limit} is not ruled out"),
+    },
+    "drift": {
+        Verdict.PASS: ("a drift is ruled out", "the drift is within the {limit} allowed"),
+        Verdict.FAIL: ("that is a drift", "the drift is beyond the {limit} allowed"),
+        Verdict.INCONCLUSIVE: ("a drift is not ruled out", "a drift beyond {limit} is not ruled out"),
+    },
 }
-
-
-def unit(metric: str, fraction: bool) -> Unit:
-    """Percent for anything between 0 and 1, else the metric's own unit where it has a known one."""
-    return _UNITS.get(metric) or (_PERCENT if fraction else Unit(1.0, 4, "", ""))
-
-
-def says(
-    name: str, rule: str, threshold: float, alpha: float, seen: Estimate, gain: Gain, verdict: Verdict, unit: Unit
-) -> str:
-    """The sentence for a gate that could be judged."""
-    span = f"{unit.number(seen.low)} to {unit.number(seen.high)}"
-    interval = f"{100 * (1 - alpha):g} % interval {span}, {seen.n} documents"
-    outcome = _IMPROVE[verdict] if rule == "improve" else _NO_REGRESSION[verdict]
-    limit = unit.by(threshold)
-    words = outcome[bool(threshold)].format(limit=limit)
-    return f"{name} {_moved(seen, unit)} ({interval}): {words}{_blind(rule, threshold, seen, gain, verdict, unit)}."
-
-
-_IMPROVE = {
-    Verdict.PASS: ("that is a gain", "the gain is at least the {limit} asked for"),
-    Verdict.FAIL: ("a gain is ruled out", "a gain of {limit} is ruled out"),
-    Verdict.INCONCLUSIVE: ("a gain is not certain", "a gain of at least {limit} is not certain"),
+"""Rule to what is said without and with a threshold."""
+_LEVELS = {
+    Verdict.PASS: ("at least the {value} asked for", "at least as good as the {value} asked for"),
+    Verdict.FAIL: ("less than the {value} asked for", "worse than the {value} asked for"),
+    Verdict.INCONCLUSIVE: ("not certain to be at least the {value} asked for", "not certain to be as good as {value}"),
 }
-_NO_REGRESSION = {
-    Verdict.PASS: ("a loss is ruled out", "a loss of more than {limit} is ruled out"),
-    Verdict.FAIL: ("that is a loss", "the loss is more than the {limit} accepted"),
-    Verdict.INCONCLUSIVE: ("a loss is not ruled out", "a loss of more than {limit} is not ruled out"),
-}
+"""at_least: what is said of a value that is better higher, and of one that is better lower."""
 
 
-def _moved(seen: Estimate, unit: Unit) -> str:
+_MANY = 10_000_000
+"""More documents than this are no advice; the value happens to lie at the threshold."""
+
+
+def says(row: Row, seen: Evidence, verdict: Verdict, unit: Unit, lower_is_better: bool, needed: int | None) -> str:
+    """The sentence, without its full stop, for a row that could be judged."""
+    gate = row.gate
+    interval = f"{100 * (1 - gate.alpha):g} % interval {unit.number(seen.low)} to {unit.number(seen.high)}"
+    head = f"{row.name} {_moved(row, seen, unit)} ({interval}, {_documents(seen)}): "
+    if gate.rule == "at_least":
+        told = "it is " + _LEVELS[verdict][lower_is_better].format(value=unit.of(gate.threshold))
+    else:
+        told = _OUTCOMES[gate.rule][verdict][bool(gate.threshold)].format(limit=unit.by(gate.threshold))
+    blind = _blind(row, seen, unit, needed) if verdict == Verdict.INCONCLUSIVE else ""
+    return f"{head}{told}{blind}"
+
+
+def _moved(row: Row, seen: Evidence, unit: Unit) -> str:
+    if row.gate.rule == "at_least" or (row.gate.rule == "drift" and is_divergence(row.metric)):
+        return f"is {unit.of(seen.candidate)}"
+    assert seen.base is not None and seen.delta is not None
     if seen.delta == 0:
         return f"stayed at {unit.of(seen.base)}"
-    percent = unit == _PERCENT
+    percent = unit == PERCENT
     base = unit.of(seen.base) if percent else unit.number(seen.base)
     change = unit.by(seen.delta) if percent else unit.number(abs(seen.delta))
     return f"{'rose' if seen.delta > 0 else 'fell'} from {base} to {unit.of(seen.candidate)}, by {change}"
 
 
-def _blind(rule: str, threshold: float, seen: Estimate, gain: Gain, verdict: Verdict, unit: Unit) -> str:
-    """For a gate that cannot say: what the suite can see at all, and how many documents would do."""
-    if verdict != Verdict.INCONCLUSIVE:
+def _documents(seen: Evidence) -> str:
+    clusters = "" if seen.clusters is None else f" in {seen.clusters:,} clusters"
+    return f"{seen.n:,} documents{clusters}"
+
+
+def _blind(row: Row, seen: Evidence, unit: Unit, needed: int | None) -> str:
+    """For a gate that cannot say: what the suite can see at all, or how many documents would do."""
+    margin = row.gate.rule == "no_regression" or (row.gate.rule == "drift" and not is_divergence(row.metric))
+    if needed is None or (needed > _MANY and not margin):
+        return f"; with so many documents only changes of {unit.by(seen.mde)} and more are seen reliably"
+    return f"; {cannot_see(row.gate.rule, needed) if margin else cannot_tell(needed)}"
+
+
+def seeds_say(over: OverSeeds | str | None, unit: Unit) -> str:
+    """What the training's seed changes, to be said after the sentence; nothing where nobody asked."""
+    if over is None:
         return ""
-    effect = abs(gain.value - threshold) if rule == "improve" else threshold
-    needed = documents_needed(seen.n, seen.mde, effect)
-    more = f"; about {needed} would do" if needed is not None and seen.n < needed < 10_000_000 else ""
-    return f"; with so many documents only changes of {unit.by(seen.mde)} and more are seen reliably{more}"
+    if isinstance(over, str):
+        return f"; what a seed changes cannot be told: {over}"
+    span = f"{unit.number(over.low)} to {unit.number(over.high)}"
+    told = f"over {over.seeds} training seeds {unit.signed(over.delta)} ({span})"
+    return f"; {told}, which is about the recipe and not about these weights"
 
 
-def refused(name: str, reason: str) -> str:
-    return f"{name} cannot be compared with the base and therefore does not pass: {reason}."
-
-
-def too_few(name: str, n: int, least: int) -> str:
-    return f"{name} was measured on {n} documents only: fewer than {least} say nothing."
+def tokenizers_say(base: str, candidate: str) -> str:
+    return f"; the tokenizers differ ({base[:12]} and {candidate[:12]})"

@@ -1,39 +1,15 @@
 """Gates from scores to verdict: rules, refusals, and what a reviewer reads."""
 
-import json
-
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipelines.engine.stage import Artifact
 from pipelines.errors import UserError
-from pipelines.gate.config import Gate, GateConfig
+from pipelines.gate.config import Gate
 from pipelines.gate.rules import Gain, Verdict, gain, improve, no_regression, overall
-from pipelines.gate.run import run
 from pipelines.stats.multiple import holm
+from tests.unit.gate.judging import answers, compare, judge
 from tests.unit.stats.scores import CONTRACT, scores_artifact
-
-
-def judge(tmp_path, base: Artifact, candidate: Artifact, *gates: dict) -> dict:
-    config = GateConfig(
-        candidate={"test": candidate.name}, base={"test": base.name}, gates=tuple(Gate(**gate) for gate in gates)
-    )
-    out = tmp_path / "out"
-    out.mkdir(exist_ok=True)
-    verdict = run(config, {base.name: base, candidate.name: candidate}, out)
-    assert verdict == json.loads((out / "verdict.json").read_text())
-    return verdict
-
-
-def answers(right: int, n: int = 150) -> list[float]:
-    return [1.0] * right + [0.0] * (n - right)
-
-
-def compare(tmp_path, before, after, gate, metric="tickets/exact_match", **made) -> dict:
-    base = scores_artifact(tmp_path, "base", {metric: before}, **made)
-    candidate = scores_artifact(tmp_path, "evaluate.best@test", {metric: after}, **made)
-    return judge(tmp_path, base, candidate, {"metric": metric} | gate)
 
 
 def test_clear_gain_passes_and_is_said_in_points(tmp_path):
@@ -64,7 +40,8 @@ def test_too_little_data_is_inconclusive_and_says_what_it_takes(policy, blocks, 
     says = verdict["gates"][0]["says"]
     assert says.startswith("piqa/acc stayed at 50.0 % (95 % interval -7.")
     assert "a loss of more than 2.0 points is not ruled out" in says
-    assert "only changes of 9.9 points and more are seen reliably; about 2500 would do" in says
+    assert says.endswith("; this suite cannot see the regression you asked about: n = 2,500 needed.")
+    assert (verdict["gates"][0]["needed"], round(verdict["gates"][0]["mde"], 3)) == (2500, 0.099)
 
 
 def test_base_against_itself_never_fails(tmp_path):
