@@ -1,6 +1,7 @@
 """How far a model has moved from its base: KL divergence and top-1 agreement on the base's kind of answers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -8,6 +9,8 @@ from transformers import PreTrainedModel
 
 from pipelines.errors import wrong
 from pipelines.evaluate.batches import batches, pad
+from pipelines.evaluate.share import shared
+from pipelines.evaluate.subject import Tick
 from pipelines.hf.chat import IGNORED
 from pipelines.hf.rows import Row
 
@@ -29,27 +32,25 @@ def drift(
     model: PreTrainedModel,
     rows: Sequence[Row],
     batch_size: int,
-    tick: Callable[[int, int], None],
+    tick: Tick,
 ) -> list[Drifted]:
     """KL(base || model) of each row, in nats over the whole vocabulary; `base is model` gives exactly 0.
 
     The forward direction: what the base would have said and the model no longer does (the one that
     Shenfeld et al. 2025, arXiv 2509.04259, find to predict forgetting).
     """
-    if base.config.vocab_size != model.config.vocab_size:
+    sizes = [one.config.get_text_config().vocab_size for one in (base, model)]
+    if sizes[0] != sizes[1]:
         raise wrong(
             "drift",
             "the model's vocabulary is not the base's",
-            f"{model.config.vocab_size} and {base.config.vocab_size} tokens",
+            f"{sizes[1]} and {sizes[0]} tokens",
             "Measure drift between models of one vocabulary",
         )
-    result, done = [Drifted(0.0, 0, 0)] * len(rows), 0
-    for indices in batches([len(row.input_ids) for row in rows], base.config.vocab_size, batch_size):
-        for index, drifted in zip(indices, _batch(base, model, [rows[i] for i in indices]), strict=True):
-            result[index] = drifted
-        done += len(indices)
-        tick(done, len(rows))
-    return result
+    parts = batches([len(row.input_ids) for row in rows], sizes[0], batch_size)
+    found = shared(parts, lambda indices: _batch(base, model, [rows[index] for index in indices]), tick)
+    by_row = dict(zip(chain.from_iterable(parts), chain.from_iterable(found), strict=True))
+    return [by_row[row] for row in range(len(rows))]
 
 
 def _batch(base: PreTrainedModel, model: PreTrainedModel, rows: Sequence[Row]) -> list[Drifted]:

@@ -1,4 +1,4 @@
-"""One lm-eval task on one loaded model: the numbers of lm-eval's own command line, with every sample kept.
+"""One lm-eval task on one opened model: the numbers of lm-eval's own command line, with every sample kept.
 
 A task is evaluated by itself, so that its batches, and with them its log-probabilities, do not hang on what else the
 suite holds.
@@ -8,97 +8,124 @@ import inspect
 import json
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from lm_eval import evaluator
-from lm_eval.models.huggingface import HFLM
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from lm_eval.models.utils import normalize_gen_kwargs
 
 from pipelines.errors import wrong
-from pipelines.evaluate.score import MEAN, Measurement, Sample, Score, digest, mean_stderr, text_hash
+from pipelines.evaluate.failures import naming
+from pipelines.evaluate.prompts import prompt_notes
+from pipelines.evaluate.score import MEAN, Measurement, Sample, Score, digest, mean_stderr, not_finite, text_hash
+from pipelines.evaluate.share import world
+from pipelines.evaluate.subject import Generated, Subject, Tick
 from pipelines.evaluate.tasks import Ready, check_metric
 
 _PYTHON_SEED, _SEED = 0, 1234
 """The command line's seeds: Python's generator, and those of numpy, torch and few-shot examples."""
 
+_LONGEST_ANSWER = 100_000
+"""Characters of an answer that are kept. It is scored whole."""
+
+_PICKS = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
+"""Metrics of choices that a guess gets right as often as there are right choices among all."""
+
 
 class _Ticks:
-    """lm-eval tells its cache of every answer; this one keeps none and only counts."""
+    """lm-eval tells its cache of every answer; this one keeps none and only counts, for all processes."""
 
-    def __init__(self, task: Any, tick: Callable[[int, int], None]) -> None:
+    def __init__(self, task: Any, tick: Tick) -> None:
         self.done, self.task, self.tick = 0, task, tick
 
     def add_partial(self, *_: Any) -> None:
-        self.done += 1
-        self.tick(self.done, len(self.task.instances))
-
-
-def harness_model(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int, max_length: int | None
-) -> HFLM:
-    """The model as lm-eval wants it: one process, on the device where it already is."""
-    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=max_length)
+        self.done += world()
+        self.tick(min(self.done, len(self.task.instances)), len(self.task.instances))
 
 
 def measure(
-    lm: HFLM,
+    subject: Subject,
     task: Any,
     ready: Ready,
     group: str,
     chat_template: bool,
     rows: list[int] | None,
-    tick: Callable[[int, int], None],
+    tick: Tick,
 ) -> Measurement:
     """Samples and the score of the declared metric over the documents `rows` (sorted; None for all of them)."""
-    if chat_template and not lm.tokenizer.chat_template:
-        raise wrong(ready.where, "the model has no chat template", fix="Set chat_template: false on this task")
-    _seed(task)
-    lm.set_cache_hook(_Ticks(task, tick))
-    results = evaluator.evaluate(
-        lm,
-        {"tasks": {ready.name: task}},
-        samples={ready.name: rows} if rows is not None else None,
-        bootstrap_iters=0,
-        apply_chat_template=chat_template,
-        fewshot_as_multiturn=chat_template,
-    )
+    seed()
+    task.set_fewshot_seed(seed=_SEED)
+    subject.lm.set_cache_hook(_Ticks(task, tick))
+    with naming(ready):
+        results = evaluator.evaluate(
+            subject.lm,
+            {"tasks": {ready.name: task}},
+            samples={ready.name: rows} if rows is not None else None,
+            bootstrap_iters=0,
+            apply_chat_template=chat_template,
+            fewshot_as_multiturn=chat_template,
+        )
     logged = [row for row in results["samples"][ready.name] if row["filter"] == ready.filter]
     check_metric(ready, dict.fromkeys(logged[0]["metrics"]))
-    samples = [_sample(row) for row in logged]
+    made = _made(subject, task)
+    _check_responses(ready, logged, made)
+    samples = [_sample(row, ready) for row in logged]
     score = _score(ready, samples, results["results"][ready.name][f"{ready.metric},{ready.filter}"], task, group)
-    template = text_hash(lm.tokenizer.chat_template) if chat_template else None
     contract = {
         "task": digest([json.dumps(_plain(_config(task)), sort_keys=True)]),
         "documents": digest(sample.doc_hash for sample in samples),
         "prompts": digest(str(row["prompt_hash"]) for row in logged),
-        "template": template,
+        "template": text_hash(subject.template) if chat_template and subject.template else None,
         "shots": task.config.num_fewshot or 0,
-        "max_length": lm.max_length,
+        "max_length": subject.max_length,
     }
-    return Measurement(samples, {ready.metric: score}, contract, _notes(ready.name, lm, task, samples))
+    generation = _generation(subject, task, samples, made)
+    notes = [*prompt_notes(ready.name, subject, task), *_notes(ready, task, logged, generation)]
+    chance = _chance(task, logged) if ready.metric in _PICKS else None
+    return Measurement(samples, {ready.metric: score._replace(chance=chance)}, contract, notes, generation)
 
 
-def _seed(task: Any) -> None:
+def check_subject(subject: Subject, task: Any, ready: Ready, chat_template: bool) -> None:
+    """Whether the model can be asked at all. UserError before anything is measured."""
+    if chat_template and not subject.template:
+        raise wrong(ready.where, "the model has no chat template", fix="Set chat_template: false on this task")
+    if task.OUTPUT_TYPE == "generate_until":
+        longest = _settings(subject, task)["max_gen_toks"]
+        if longest >= subject.max_length:
+            what = f"answers of up to {longest} tokens leave no room for a prompt in {subject.max_length}"
+            raise wrong(ready.where, what, "", "Lower max_gen_toks in the task YAML, or raise max_length")
+
+
+def seed() -> None:
+    """The command line's seeds, anew for every task: what one draws is nothing to the next."""
     random.seed(_PYTHON_SEED)
     np.random.seed(_SEED)
     torch.manual_seed(_SEED)
-    task.set_fewshot_seed(seed=_SEED)
 
 
-def _sample(row: dict[str, Any]) -> Sample:
+def _sample(row: dict[str, Any], ready: Ready) -> Sample:
     values = {name: row[name] for name in sorted(row["metrics"])}
     numbers = {k: float(v) for k, v in values.items() if isinstance(v, (bool, int, float, np.number, np.bool_))}
     return Sample(
-        id=str(row["doc"].get("id", row["doc_id"])),
+        id=_id(row),
         doc_hash=row["doc_hash"],
         prompt=str(row["arguments"][0][0]),
         target=str(row["target"]),
-        answer=_answer(row),
-        scores=numbers,
+        answer=_bounded(_answer(row)),
+        scores={name: number for name, number in numbers.items() if math.isfinite(number) or name == ready.metric},
+        cluster=_cluster(row["doc"], ready),
     )
+
+
+def _id(row: dict[str, Any]) -> str:
+    return str(row["doc"].get("id", row["doc_id"]))
+
+
+def _cluster(doc: dict[str, Any], ready: Ready) -> str | int | bool | None:
+    value = doc[ready.cluster_by] if ready.cluster_by else None
+    return value if value is None or isinstance(value, (str, int, bool)) else json.dumps(value, sort_keys=True)
 
 
 def _answer(row: dict[str, Any]) -> str:
@@ -110,6 +137,71 @@ def _answer(row: dict[str, Any]) -> str:
         best = max(range(len(responses)), key=lambda choice: responses[choice][0])
         return str(row["arguments"][best][-1]).strip()
     return str(row["arguments"][0][-1]) if responses[0][1] else ""
+
+
+def _bounded(text: str) -> str:
+    more = len(text) - _LONGEST_ANSWER
+    return text if more <= 0 else f"{text[:_LONGEST_ANSWER]} [... {more} more characters]"
+
+
+def _check_responses(ready: Ready, logged: list[dict[str, Any]], made: list[Generated]) -> None:
+    """NaN is the largest of numbers for argmax, and the logits of a broken model give some token all the same."""
+    for place, row in enumerate(logged):
+        numbers = [first[0] if isinstance(first, tuple) else first for first, *_ in row["resps"]]
+        if any(isinstance(number, float) and math.isnan(number) for number in numbers):
+            raise not_finite(ready.where, f"a log-likelihood of document {_id(row)} is no number", "nan")
+        if made and not made[place].finite:
+            raise not_finite(ready.where, f"the logits of the answer to document {_id(row)} are no numbers", "nan")
+
+
+def _made(subject: Subject, task: Any) -> list[Generated]:
+    """How the first answer to every document came about; none where the task generates nothing."""
+    if task.OUTPUT_TYPE != "generate_until":
+        return []
+    return list(subject.generated())[:: task.config.repeats]
+
+
+def _settings(subject: Subject, task: Any) -> dict[str, Any]:
+    settings = normalize_gen_kwargs(task.config.generation_kwargs or {}, subject.max_gen_toks)
+    return {"temperature": 0.0, **settings}
+
+
+def _generation(subject: Subject, task: Any, samples: list[Sample], made: list[Generated]) -> dict[str, Any] | None:
+    if not made:
+        return None
+    settings = _settings(subject, task)
+    return {
+        **{name: settings[name] for name in ("until", "max_gen_toks", "do_sample", "temperature")},
+        "empty": sum(not sample.answer.strip() for sample in samples),
+        "cut": sum(one.cut for one in made),
+    }
+
+
+def _notes(ready: Ready, task: Any, logged: list[dict[str, Any]], generation: dict[str, Any] | None) -> list[str]:
+    """What a reader of the score should know of the answers and the documents."""
+    notes, count = [], len(logged)
+    if generation and generation["empty"] == count:
+        notes.append(f"{ready.name}: every answer is empty")
+    if generation and generation["cut"] == count:
+        notes.append(f"{ready.name}: no answer ended within {generation['max_gen_toks']} tokens")
+    if again := count - len({row["doc_hash"] for row in logged}):
+        notes.append(f"{ready.name}: {again} of {count} documents repeat another one")
+    if odd := sum(_has_no_target(task, row) for row in logged) if _picks(task) else 0:
+        notes.append(f"{ready.name}: {odd} of {count} documents have a target that is none of their choices")
+    return notes
+
+
+def _picks(task: Any) -> bool:
+    """Whether lm-eval itself judges which of several choices is the likeliest."""
+    return task.OUTPUT_TYPE == "multiple_choice" and not callable(task.config.process_results)
+
+
+def _has_no_target(task: Any, row: dict[str, Any]) -> bool:
+    """lm-eval counts such a document as wrong, with a warning only."""
+    choices = task.doc_to_choice(row["doc"])
+    target = task.doc_to_text(row["doc"]) if task.multiple_input else row["target"]
+    targets = target if isinstance(target, list) else [target]
+    return not all(one in choices if isinstance(one, str) else 0 <= one < len(choices) for one in targets)
 
 
 def _score(ready: Ready, samples: list[Sample], value: Any, task: Any, group: str) -> Score:
@@ -126,21 +218,15 @@ def _score(ready: Ready, samples: list[Sample], value: Any, task: Any, group: st
     return Score(float(value), len(samples), group, lower, MEAN, mean_stderr(values))
 
 
-def _notes(name: str, lm: HFLM, task: Any, samples: list[Sample]) -> list[str]:
-    cut = sum(_too_long(lm, request) for request in task.instances)
-    notes = [f"{name}: {cut} of {len(task.instances)} prompts were cut to {lm.max_length} tokens"] if cut else []
-    if task.OUTPUT_TYPE == "generate_until" and not any(sample.answer.strip() for sample in samples):
-        notes.append(f"{name}: every answer is empty")
-    return notes
-
-
-def _too_long(lm: HFLM, request: Any) -> bool:
-    """Whether lm-eval cut the prompt on the left, which it does with a warning only."""
-    context, second = request.args
-    generated = isinstance(second, dict)
-    text = context if generated else context + second
-    room = lm.max_length - int(second.get("max_gen_toks", lm.max_gen_toks)) if generated else lm.max_length + 1
-    return len(text.encode()) > room and bool(len(lm.tok_encode(text)) > room)
+def _chance(task: Any, logged: list[dict[str, Any]]) -> float | None:
+    """The mean over documents of right choices over choices; None where there are no choices."""
+    if not _picks(task):
+        return None
+    shares = []
+    for row in logged:
+        right = len(row["target"]) if isinstance(row["target"], list) and not task.multiple_input else 1
+        shares.append(right / len(task.doc_to_choice(row["doc"])))
+    return math.fsum(shares) / len(shares)
 
 
 def _config(task: Any) -> dict[str, Any]:

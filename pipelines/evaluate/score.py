@@ -6,7 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from pipelines.errors import Problem, UserError
+
 MEAN, RATIO = "mean", "ratio"
+
+
+class NotFinite(UserError):
+    """A score that is no finite number."""
 
 
 class Sample(NamedTuple):
@@ -19,10 +25,11 @@ class Sample(NamedTuple):
     answer: str
     scores: dict[str, float]
     weight: float = 1.0
+    cluster: str | int | bool | None = None
 
 
 class Score(NamedTuple):
-    """One number for a set of documents, with the standard error over documents."""
+    """One number for a set of documents, with the standard error over documents and what guessing would score."""
 
     value: float
     n: int
@@ -30,6 +37,7 @@ class Score(NamedTuple):
     lower_is_better: bool
     kind: str
     stderr: float
+    chance: float | None = None
 
 
 class Measurement(NamedTuple):
@@ -39,6 +47,24 @@ class Measurement(NamedTuple):
     scores: dict[str, Score]
     contract: dict[str, Any]
     notes: list[str]
+    generation: dict[str, Any] | None = None
+
+
+def not_finite(where: str, what: str, got: object) -> NotFinite:
+    """The error for a number that no gate could judge."""
+    fix = "Look for NaN in the model's weights, and at the loss it was trained with"
+    return NotFinite(Problem(where, what, str(got), fix))
+
+
+def check_finite(name: str, measurement: Measurement) -> None:
+    """Weights that hold NaN give scores that are NaN. NotFinite names the first document of which that is so."""
+    for sample in measurement.samples:
+        for metric, number in sample.scores.items():
+            if not math.isfinite(number):
+                raise not_finite(f"{name}/{metric}", f"is no finite number on document {sample.id}", number)
+    for metric, score in measurement.scores.items():
+        if not math.isfinite(score.value):
+            raise not_finite(f"{name}/{metric}", "is no finite number", score.value)
 
 
 def mean_stderr(values: Sequence[float]) -> float:

@@ -9,6 +9,7 @@ import yaml
 from datasets import DownloadConfig, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from jinja2 import UndefinedError
+from lm_eval.api.registry import metric_registry
 from lm_eval.tasks import TaskManager
 
 from pipelines.errors import UserError, wrong
@@ -28,6 +29,7 @@ class Ready(NamedTuple):
     metric: str
     filter: str
     shots: int | None
+    cluster_by: str | None = None
 
 
 def load_task(ready: Ready, scratch: Path) -> Any:
@@ -37,7 +39,9 @@ def load_task(ready: Ready, scratch: Path) -> Any:
     """
     if ready.own:
         _check_own(ready)
-    overrides = {} if ready.documents is None else _local_documents(ready, scratch)
+    content = _content(ready, ready.yaml)
+    _check_metrics_are_here(ready, content)
+    overrides = {} if ready.documents is None else _local_documents(ready, content, scratch)
     if ready.shots is not None:
         overrides["num_fewshot"] = ready.shots
     folder = scratch / ready.name
@@ -47,6 +51,7 @@ def load_task(ready: Ready, scratch: Path) -> Any:
     task = _build(ready, TaskManager(include_path=str(folder), include_defaults=False))
     _check_shots(ready, task)
     _check_metric(ready, task)
+    _check_runnable(ready, task)
     return task
 
 
@@ -59,13 +64,18 @@ def _build(ready: Ready, manager: TaskManager) -> Any:
         raise wrong(
             ready.where, "the task asks for a column that the documents do not have", str(error), _columns(ready)
         ) from error
-    except TypeError as error:
-        raise wrong(
-            ready.where, "lm-eval does not take the task YAML", str(error), f"Mend {ready.yaml.name}"
-        ) from error
-    except (DatasetNotFoundError, ConnectionError) as error:
+    except IndexError as error:
+        raise wrong(ready.where, "has no documents", "", "Name a split or a file that has some") from error
+    except (DatasetNotFoundError, ConnectionError, FileNotFoundError) as error:
         fix = "Name a local file under documents, or fetch the task's dataset once while online"
         raise wrong(ready.where, "the task's own documents cannot be reached", str(error), fix) from error
+    except (TypeError, ValueError, KeyError, AttributeError, ImportError, SyntaxError) as error:
+        raise wrong(
+            ready.where,
+            "lm-eval does not take the task YAML",
+            f"{type(error).__name__}: {error}",
+            f"Mend {ready.yaml.name}",
+        ) from error
 
 
 def _columns(ready: Ready) -> str:
@@ -74,22 +84,33 @@ def _columns(ready: Ready) -> str:
     )
 
 
-def _local_documents(ready: Ready, scratch: Path) -> dict[str, Any]:
-    """What replaces the task's dataset: absolute paths, `test` measured and `train` for examples in the prompt."""
+def _local_documents(ready: Ready, content: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
+    """What replaces the task's dataset: absolute paths, `test` measured and another split for examples in the prompt.
+
+    That one is named as the task's own few-shot settings want it, for lm-eval would look for it under that name.
+    """
     assert ready.documents is not None
-    kinds = {_format(ready, path) for path in ready.documents.values()}
-    files = {split: str(path) for split, path in ready.documents.items()}
+    kinds = sorted({_format(ready, path) for path in ready.documents.values()})
+    if len(kinds) > 1:
+        fix = "Convert one of them"
+        raise wrong(ready.where, "documents and examples are in files of two kinds", " and ".join(kinds), fix)
+    settings = content.get("fewshot_config") or {}
+    examples = str(settings.get("split") or "train") if "train" in ready.documents else None
+    names = {"test": "test", "train": examples}
+    files = {names[split]: str(path) for split, path in ready.documents.items()}
     source: dict[str, Any] = {"data_files": files, "cache_dir": str(scratch / "datasets")}
-    _check_documents(ready, kinds.pop(), source)
-    train = "train" if "train" in files else None
+    _check_documents(ready, kinds[0], source)
+    unreachable = {"fewshot_config": {"sampler": "default"}} if settings.get("split") and not examples else {}
     return {
-        "dataset_path": _format(ready, ready.documents["test"]),
+        "dataset_path": kinds[0],
         "dataset_name": None,
         "dataset_kwargs": source,
+        "custom_dataset": None,
         "test_split": "test",
         "validation_split": None,
-        "training_split": train,
-        "fewshot_split": train,
+        "training_split": examples,
+        "fewshot_split": examples,
+        **unreachable,
     }
 
 
@@ -142,6 +163,27 @@ def check_metric(ready: Ready, has: Mapping[str, Any]) -> None:
         raise wrong(ready.where, "the task produces no such metric", ready.metric, fix)
 
 
+def _check_metrics_are_here(ready: Ready, content: Mapping[str, Any]) -> None:
+    """lm-eval asks the hub for a metric that it does not have, and goes on without it where that fails."""
+    entries = [] if content.get("process_results") else content.get("metric_list") or []
+    for entry in entries:
+        metric = entry["metric"] if isinstance(entry, dict) and "metric" in entry else _Function()
+        if not isinstance(metric, _Function) and (entry.get("hf_evaluate") or metric not in metric_registry):
+            fix = "Take one of lm-eval's own, or write the metric as a !function of your own"
+            raise wrong(ready.where, "the task's metric has to be fetched from the network", str(metric), fix)
+
+
+def _check_runnable(ready: Ready, task: Any) -> None:
+    if getattr(task, "UNSAFE_CODE", False):
+        raise wrong(ready.where, "the task runs code that the model writes", ready.name, "Choose another task")
+    if getattr(task, "MULTIMODAL", False):
+        raise wrong(ready.where, "the task needs a model that sees or hears", ready.name, "Choose a task of text only")
+    has = list(task.eval_docs[0])
+    if ready.cluster_by and ready.cluster_by not in has:
+        fix = f"They have: {', '.join(sorted(map(str, has)))}"
+        raise wrong(f"{ready.where}.cluster_by", "the documents have no such column", ready.cluster_by, fix)
+
+
 def _check_own(ready: Ready) -> None:
     """Every file that an own YAML reads must be named by the suite: else a change to it would go unnoticed."""
     known = {path.resolve() for path in (ready.yaml, *ready.needs)}
@@ -169,6 +211,16 @@ def _reads(ready: Ready) -> Iterator[Path]:
                 yield module
 
 
+def _content(ready: Ready, path: Path) -> dict[str, Any]:
+    """What a task YAML says with all that it includes, its own keys first; functions by their names."""
+    parsed = _parse(ready, path)
+    includes = parsed.pop("include", [])
+    merged: dict[str, Any] = {}
+    for name in [includes] if isinstance(includes, str) else includes:
+        merged |= _content(ready, path.parent / name)
+    return merged | parsed
+
+
 def _parse(ready: Ready, path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise wrong(ready.where, "no such file", str(path), "Name an existing task YAML")
@@ -187,8 +239,12 @@ def _unparsable(path: Path, error: yaml.YAMLError) -> UserError:
     return wrong(place, "is not YAML", str(getattr(error, "problem", error)), "Mend the task YAML")
 
 
+class _Function(str):
+    """What stands behind `!function`: a module and the name of a function in it."""
+
+
 class _Loader(yaml.SafeLoader):
-    """Reads `!function a.b` as the string a.b."""
+    """Reads `!function a.b` without importing a."""
 
 
-_Loader.add_constructor("!function", lambda loader, node: str(node.value))
+_Loader.add_constructor("!function", lambda loader, node: _Function(node.value))

@@ -1,8 +1,8 @@
 """Bits per byte of plain text: every token is scored exactly once, the first one after BOS."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
 from pydoc_data.topics import topics
 from typing import NamedTuple
 
@@ -12,6 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipelines.errors import wrong
 from pipelines.evaluate.batches import batches, pad
 from pipelines.evaluate.score import text_hash
+from pipelines.evaluate.share import shared
+from pipelines.evaluate.subject import Tick
 
 
 class Window(NamedTuple):
@@ -60,19 +62,18 @@ def nlls(
     documents: Sequence[str],
     max_length: int,
     batch_size: int,
-    tick: Callable[[int, int], None],
+    tick: Tick,
 ) -> list[float]:
     """Negative log-likelihood of each document in nats, summed in float64."""
     prefix = first_token(tokenizer)
     encoded = tokenizer(list(documents), add_special_tokens=False)["input_ids"]
     every = [w for index, tokens in enumerate(encoded) for w in windows(index, tokens, prefix, max_length)]
-    sums, done = [0.0] * len(documents), 0
-    for rows in batches([len(window.inputs) for window in every], model.config.vocab_size, batch_size):
-        batch = [every[row] for row in rows]
-        for window, nll in zip(batch, _window_nlls(model, batch), strict=True):
-            sums[window.document] += nll
-        done += len(rows)
-        tick(done, len(every))
+    vocabulary = model.config.get_text_config().vocab_size
+    rows = batches([len(window.inputs) for window in every], vocabulary, batch_size)
+    sums = [0.0] * len(documents)
+    found = shared(rows, lambda batch: _window_nlls(model, [every[row] for row in batch]), tick)
+    for row, nll in zip(chain.from_iterable(rows), chain.from_iterable(found), strict=True):
+        sums[every[row].document] += nll
     return sums
 
 

@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from pipelines.engine.stage import Artifact
-from pipelines.evaluate.config import Suite, score_groups
-from pipelines.evaluate.harness import harness_model, measure
+from pipelines.evaluate.backends.hf import open_hf
+from pipelines.evaluate.config import EvaluateConfig, Suite, score_groups
+from pipelines.evaluate.harness import measure
+from pipelines.evaluate.subject import Generated
 from pipelines.evaluate.tasks import Ready, load_task
-from pipelines.hf.models import load_model, load_tokenizer
 from tests.unit.evaluate.conftest import evaluate, read_samples, write_jsonl
 
 ROOT = Path(__file__).parents[3]
@@ -75,8 +76,11 @@ def test_format_probe_tells_prose_from_json(pico_base, tmp_path, monkeypatch):
     ready = Ready(
         "plain", "x", EVALS / "tasks/plain_questions.yaml", True, (), {"test": documents}, "exact_match", "none", None
     )
-    lm = harness_model(load_model(pico_base), load_tokenizer(pico_base), 4, None)
-    monkeypatch.setattr(lm, "generate_until", lambda requests: [answers[r.doc["id"]] for r in requests])
-    measured = measure(lm, load_task(ready, tmp_path / "scratch"), ready, "format", True, None, lambda *_: None)
+    config = EvaluateConfig.model_validate({"model": "base", "suite": {"texts": {"x": {"python_topics": True}}}})
+    with open_hf(config, Artifact("base", "model", pico_base, "b" * 64)) as subject:
+        monkeypatch.setattr(subject.lm, "generate_until", lambda requests: [answers[r.doc["id"]] for r in requests])
+        subject = subject._replace(generated=lambda: [Generated(False)] * len(answers))
+        task = load_task(ready, tmp_path / "scratch")
+        measured = measure(subject, task, ready, "format", True, None, lambda *_: None)
     prose = {sample.id for sample in measured.samples if sample.scores["exact_match"] == 1.0}
     assert prose == {"prose", "braces later", "empty"}

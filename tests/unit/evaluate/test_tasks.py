@@ -45,7 +45,7 @@ def test_choice_task_keeps_a_sample_for_every_document(pico_base, suite_folder, 
 
 def test_limit_draws_a_seeded_sample_with_the_right_documents(pico_base, suite_folder, tmp_path):
     evaluate(pico_base, choice(suite_folder), tmp_path / "all")
-    evaluate(pico_base, choice(suite_folder, limit=5), tmp_path / "some", seed=3)
+    evaluate(pico_base, choice(suite_folder, limit=5) | {"sample_seed": 3}, tmp_path / "some")
     every = {s["id"]: s for s in read_samples(tmp_path / "all", "colours")}
     some = read_samples(tmp_path / "some", "colours")
     assert len(some) == 5 and [s["id"] for s in some] != [f"q{i}" for i in range(5)]
@@ -115,7 +115,7 @@ def test_prompts_that_were_cut_are_counted(pico_base, suite_folder, tmp_path):
     rows = [*tickets(3), {"id": "long", "prompt": "fox " * 200, "completion": "Paris"}]
     write_jsonl(suite_folder / "answers.jsonl", rows)
     notes = evaluate(pico_base, answers(suite_folder), tmp_path / "out", max_length=64)["notes"]
-    assert notes[0] == "answers: 1 of 4 prompts were cut to 64 tokens"
+    assert notes[0] == "answers: 1 of 4 prompts were cut to 64 tokens, 1 of them within the question itself"
 
 
 def test_built_in_task_takes_local_documents(pico_base, tmp_path):
