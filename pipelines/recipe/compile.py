@@ -11,8 +11,9 @@ from pipelines.export.config import STAGE as EXPORT
 from pipelines.merge.config import STAGE as MERGE
 from pipelines.merge.config import MergeConfig
 from pipelines.prepare.config import STAGE as PREPARE
+from pipelines.recipe.gates import verdict
 from pipelines.recipe.kept import kept_problems
-from pipelines.recipe.measure import Scores, candidate_of, evaluations, selections, to_measure, verdict
+from pipelines.recipe.measure import Scores, candidate_of, evaluations, selections, to_measure
 from pipelines.recipe.mistakes import at, in_order
 from pipelines.recipe.names import Names, kind_of, name_of, word
 from pipelines.recipe.recipe import Recipe

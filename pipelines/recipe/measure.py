@@ -1,4 +1,4 @@
-"""Which model is measured on which suite, what the gates judge, and whether the scores that they name exist."""
+"""Which model is measured on which suite, and how."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -6,9 +6,7 @@ from typing import NamedTuple
 from pipelines.engine.graph import Node
 from pipelines.engine.stage import ModelRef, ScoresRef, refs
 from pipelines.evaluate.config import STAGE as EVALUATE
-from pipelines.evaluate.config import Backend, EvaluateConfig, Server, score_groups
-from pipelines.gate.config import STAGE as GATE
-from pipelines.gate.config import GateConfig
+from pipelines.evaluate.config import Backend, EvaluateConfig, Hf, Server, Suite, score_groups
 from pipelines.recipe.mistakes import at
 from pipelines.recipe.names import Names
 from pipelines.recipe.recipe import Recipe
@@ -44,16 +42,23 @@ def candidate_of(recipe: Recipe) -> Asked | None:
 
 
 def _last_models(recipe: Recipe) -> list[Asked]:
-    """The models that nothing else is made from."""
+    """The models that nothing else is made from, but for those that only differ from another by their seed."""
     makers = [entry for entry in recipe.entries.values() if entry.section in ("train", "merge", "select")]
     used = {str(ref) for entry in makers if entry.config for ref in refs(entry.config)}
+    used |= {one.name for one in seeds_of(recipe)}
     return [Asked(entry.name, entry.path) for entry in makers if entry.name not in used]
+
+
+def seeds_of(recipe: Recipe) -> list[Asked]:
+    """The models that were made like the candidate with other seeds."""
+    named = recipe.evaluate.seeds if recipe.evaluate else ()
+    return [Asked(str(ref), ("evaluate", "seeds", place)) for place, ref in enumerate(named)]
 
 
 def to_measure(recipe: Recipe, names: Names) -> dict[str, list[Asked]]:
     """The models of each suite: base, candidate and `models`; for one that is selected on, what it picks from.
 
-    What was picked has its scores already: those of the model that it is.
+    What was picked has its scores already: those of the model that it is. Other seeds are measured where gates judge.
     """
     if recipe.evaluate is None:
         return {}
@@ -62,8 +67,10 @@ def to_measure(recipe: Recipe, names: Names) -> dict[str, list[Asked]]:
     shown = [Asked(str(ref), ("evaluate", "models", place)) for place, ref in enumerate(recipe.evaluate.models)]
     wanted = {suite: list(base) for suite in recipe.evaluate.suites}
     picked = _by_suite(recipe)
+    gated = {gate.suite for _, gate in recipe.gates}
     for suite, asked in wanted.items():
         asked += picked.get(suite, [*([judged] if judged else []), *shown])
+        asked += seeds_of(recipe) if suite in gated else []
     if judged is None and not shown and (recipe.gates or _last_models(recipe)):
         _ask_for_candidate(recipe, names)
     elif wanted and not any(wanted.values()):
@@ -108,11 +115,11 @@ def evaluations(recipe: Recipe, names: Names, asked: dict[str, list[Asked]]) -> 
     section = recipe.evaluate
     if section is None:
         return nodes, scores
+    _check_served(recipe, names, section.backend, asked)
     launch = names.resolved(section.launch, ("evaluate", "launch"))
     for name, models in asked.items():
         suite = names.resolved(section.suites[name], ("evaluate", "suites", name))
-        if suite.drift:
-            names.needs_base(("evaluate", "suites", name, "drift"))
+        _check_drift(recipe, names, suite, ("evaluate", "suites", name, "drift"))
         for one in models:
             model = names.id_of(ModelRef(one.name), one.path)
             config = EvaluateConfig(
@@ -128,6 +135,25 @@ def evaluations(recipe: Recipe, names: Names, asked: dict[str, list[Asked]]) -> 
             scores.setdefault(name, {})[one.name] = ScoresRef(node.id)
             nodes.append(node)
     return nodes, scores
+
+
+def _check_drift(recipe: Recipe, names: Names, suite: Suite, path: Path) -> None:
+    """Drift is measured from the base, on whole distributions, which no server gives."""
+    if not suite.drift:
+        return
+    names.needs_base(path)
+    if recipe.evaluate and not isinstance(recipe.evaluate.backend, Hf):
+        what = f"drift needs whole distributions, and backend {recipe.evaluate.backend.kind} gives none"
+        names.problems.append(at(recipe.origin(path), path, what, "", "Use backend: {kind: hf}, or leave drift out"))
+
+
+def _check_served(recipe: Recipe, names: Names, backend: Backend, asked: dict[str, list[Asked]]) -> None:
+    """Names that a server knows models by must be those of models that are measured."""
+    if isinstance(backend, Server):
+        known = {one.name for models in asked.values() for one in models}
+        for name in backend.models:
+            path: Path = ("evaluate", "backend", "models", name)
+            check_known(recipe, names, path, name, known, "model that is measured")
 
 
 def _backend(backend: Backend, model: str) -> Backend:
@@ -177,38 +203,4 @@ def _check_rule(recipe: Recipe, names: Names, entry: SelectEntry, path: Path) ->
     for group in entry.subject_to:
         groups = score_groups(suite).values()
         check_known(recipe, names, (*path, "subject_to", group), group, groups, f"group of suite '{entry.suite}'")
-    return True
-
-
-def verdict(recipe: Recipe, names: Names, scores: Scores) -> Node | None:
-    """The node that judges the candidate; none without gates."""
-    judged = candidate_of(recipe)
-    checked = [_check_gate(recipe, names, place) for place, _ in enumerate(recipe.gates)]
-    if not (recipe.gates and all(checked) and judged and names.needs_base(("gates",))):
-        return None
-    if judged.name == "base":
-        names.problems.append(at(recipe.origin(judged.path), judged.path, "the base is not judged against itself"))
-        return None
-    suites = list(dict.fromkeys(gate.suite for _, gate in recipe.gates))
-    if any(judged.name not in scores[suite] for suite in suites):
-        return None
-    config = GateConfig(
-        candidate={suite: scores[suite][judged.name] for suite in suites},
-        base={suite: scores[suite]["base"] for suite in suites},
-        gates=tuple(gate for _, gate in recipe.gates),
-    )
-    return Node("gate", GATE, config)
-
-
-def _check_gate(recipe: Recipe, names: Names, number: int) -> bool:
-    place, gate = recipe.gates[number]
-    path: Path = ("gates", place)
-    suite = suite_of(recipe, names, gate.suite, (*path, "suite"))
-    if suite is None:
-        return False
-    groups = score_groups(suite)
-    if gate.metric is not None:
-        check_known(recipe, names, (*path, "metric"), gate.metric, groups, f"score of suite '{gate.suite}'")
-    if gate.group is not None:
-        check_known(recipe, names, (*path, "group"), gate.group, groups.values(), f"group of suite '{gate.suite}'")
     return True

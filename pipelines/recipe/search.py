@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pipelines.engine.graph import Node
 from pipelines.engine.stage import ScoresRef
 from pipelines.errors import Problem
-from pipelines.evaluate.config import EvaluateConfig, score_groups
+from pipelines.evaluate.config import EvaluateConfig, Server, score_groups
 from pipelines.merge.config import MergeConfig
 from pipelines.recipe.mistakes import at, closest, translate
 from pipelines.recipe.names import Names
@@ -57,6 +57,9 @@ def _config(
 def _check_rule(recipe: Recipe, names: Names, search: Search, path: Path) -> None:
     """The suite must be there and not be gated, and have the score and the groups that the search names."""
     check_not_gated(recipe, names, search.suite, path, "searching")
+    if recipe.evaluate and isinstance(recipe.evaluate.backend, Server):
+        what, fix = "a server has none of the models that a search makes", "Use backend: {kind: hf} or {kind: vllm}"
+        names.problems.append(at(recipe.origin(path), path, what, "", fix))
     suite = suite_of(recipe, names, search.suite, (*path, "suite"))
     if suite is None:
         return

@@ -147,10 +147,9 @@ def test_seed_of_the_recipe_fills_what_entries_leave_open(tmp_path: Path) -> Non
 
 
 def test_seed_of_the_recipe_does_not_move_the_sample_that_is_measured(tmp_path: Path) -> None:
-    suites = [
-        compiled(tmp_path, RECIPE.replace("seed: 17", f"seed: {n}"))[1].nodes["evaluate.base@test"] for n in (1, 2)
-    ]
-    assert suites[0].config == suites[1].config
+    path = make(tmp_path)
+    first, second = (compile_graph(load(path, [f"seed={n}"])).nodes["evaluate.base@test"] for n in (1, 2))
+    assert first.config == second.config
 
 
 def test_seed_fills_variants_too(tmp_path: Path) -> None:
