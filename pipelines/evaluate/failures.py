@@ -20,7 +20,8 @@ def naming(ready: Ready) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(*(one if one.where else one._replace(where=ready.where) for one in error.problems)) from error
+        error.problems = tuple(one if one.where else one._replace(where=ready.where) for one in error.problems)
+        raise
     except Exception as error:
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
         own = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _is_own(ready, frame)]

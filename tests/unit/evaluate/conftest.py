@@ -113,3 +113,8 @@ def evaluate(
 
 def read_samples(out_dir: Path, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out_dir / "samples" / f"{name}.jsonl").read_text().splitlines()]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its relative path."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

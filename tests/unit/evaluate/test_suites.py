@@ -20,9 +20,10 @@ EVALS = ROOT / "evals"
 
 def suite(name: str, limit: int) -> dict[str, Any]:
     """A suite of the project with absolute paths and few documents; skips where its data is not there."""
-    content = yaml.safe_load((EVALS / f"{name}.yaml").read_text())
+    content = yaml.safe_load((EVALS / "suites" / f"{name}.yaml").read_text())
     for task in content["tasks"].values():
         task["limit"] = limit
+        task["needs"] = [str(ROOT / need) for need in task.get("needs", [])]
         for place in (task, task["documents"]):
             if "file" in place:
                 place["file"] = str(ROOT / place["file"])
