@@ -1,7 +1,9 @@
 """The blocks of Markdown that sections are made of."""
 
-import html
+import re
 from collections.abc import Iterable, Sequence
+
+from pipelines.report.text import html_text
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
@@ -16,14 +18,16 @@ def section(title: str, *blocks: str) -> str:
 
 
 def folded(title: str, *blocks: str) -> str:
-    """Blocks behind a title, plain text, that opens them; nothing where there are none."""
+    """Blocks behind a title, any text, that opens them; nothing where there are none."""
     filled = [block for block in blocks if block]
-    return (
-        "\n\n".join([f"<details><summary>{html.escape(title, quote=False)}</summary>", *filled, "</details>"])
-        if filled
-        else ""
-    )
+    return "\n\n".join([f"<details><summary>{html_text(title)}</summary>", *filled, "</details>"]) if filled else ""
 
 
 def bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
+
+
+def fenced(text: str, language: str) -> str:
+    """A block of code that nothing in the text can end: its fence is longer than any run of backticks inside."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}"

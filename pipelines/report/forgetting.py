@@ -42,17 +42,15 @@ def _model(title: str, suite: Mapping[str, Any], model: str) -> dict[str, Any]:
 
 
 def _parts(suite: Mapping[str, Any], group: str, model: str) -> Iterator[dict[str, Any]]:
-    """The difference of a group's mean and, where its scores can be compared, the interval."""
+    """The difference of a group's mean with its interval, or why there is none."""
     for part in suite["groups"]:
         if part["group"] == group:
-            seen = part["estimates"].get(model, {})
+            seen = part["estimates"][model]
             yield {
                 "unit": part["unit"],
                 "lower_is_better": part["lower_is_better"],
                 "scores": len(part["names"]),
-                "delta": part["means"][model] - part["means"][BASE],
-                "low": seen.get("low"),
-                "high": seen.get("high"),
+                **{key: seen.get(key) for key in ("delta", "low", "high", "differs")},
             }
 
 

@@ -51,6 +51,16 @@ def interval(low: float | None, high: float | None, unit: str) -> str:
     return f"[{difference(low, unit).removesuffix(' pp')}, {difference(high, unit).removesuffix(' pp')}]"
 
 
+def span(low: float | None, high: float | None, unit: str) -> str:
+    """The interval of a value, not of a difference."""
+    return ABSENT if low is None or high is None else f"[{value(low, unit)}, {value(high, unit)}]"
+
+
+def level(alpha: float) -> str:
+    """What an interval with this error rate is called."""
+    return f"{100 * (1 - alpha):g} % CI"
+
+
 def probability(p: float | None) -> str:
     if p is None:
         return ABSENT

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipelines.engine.stage import Inputs
+from pipelines.engine.stage import Artifact, Inputs
 from pipelines.engine.store import RECORD, Record
 from pipelines.report.config import ReportConfig
-from pipelines.stats.scores import Scores, read_scores
+from pipelines.stats.scores import Scores
 
 VERIFICATION = "verification.json"
 
@@ -37,16 +37,21 @@ def read(config: ReportConfig, inputs: Inputs) -> Found:
     """Everything but the samples, which are read when they are gone through."""
     records = {str(ref): artifact.path / RECORD for ref, artifact in inputs.items()}
     verified = {str(ref): artifact.path / VERIFICATION for ref, artifact in inputs.items()}
-    folders = {
-        suite: {model: inputs[ref].path for model, ref in models.items() if ref in inputs}
+    scores = {
+        suite: {model: inputs[ref] for model, ref in models.items() if ref in inputs}
         for suite, models in config.scores.items()
     }
     return Found(
         {ref: Record(**_json(path)) for ref, path in records.items() if path.is_file()},
         {ref: _json(path)["checks"] for ref, path in verified.items() if path.is_file()},
-        {suite: {model: read_scores(path) for model, path in models.items()} for suite, models in folders.items()},
-        {suite: {model: _samples(path) for model, path in models.items()} for suite, models in folders.items()},
+        {suite: {model: _scores(item) for model, item in models.items()} for suite, models in scores.items()},
+        {suite: {model: _samples(item.path) for model, item in models.items()} for suite, models in scores.items()},
     )
+
+
+def _scores(artifact: Artifact) -> Scores:
+    """The scores artifact; its metrics are scores.json."""
+    return Scores(artifact.path, artifact.metrics["scores"], artifact.metrics["contract"])
 
 
 def _samples(folder: Path) -> dict[str, Lines]:

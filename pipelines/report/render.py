@@ -4,14 +4,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+from pipelines.report.changed import answers, canaries
 from pipelines.report.collect import Report
+from pipelines.report.flow import lineage
 from pipelines.report.judged import gates, verdict
-from pipelines.report.kept import answers, learned_and_kept, selection
+from pipelines.report.kept import learned_and_kept, selection
 from pipelines.report.made import data, training
 from pipelines.report.origin import comparability, limits, provenance, reproduce
 from pipelines.report.scored import scores
 from pipelines.report.searched import search
 from pipelines.report.shipped import exports, merges
+from pipelines.report.spent import resources
 from pipelines.report.text import name
 
 COMMENT_LIMIT = 65_536
@@ -24,16 +27,19 @@ Renderer = Callable[[Report], str]
 SECTIONS: dict[str, tuple[Renderer, ...]] = {
     "verdict": (verdict,),
     "gates": (gates,),
-    "scores": (scores,),
+    "scores": (scores, partial(scores, rest=False)),
     "learned and kept": (learned_and_kept,),
+    "merges": (merges,),
     "search": (search, partial(search, rest=False)),
     "selection": (selection,),
     "answers": (partial(answers, examples=10), partial(answers, examples=3), partial(answers, examples=0)),
+    "canaries": (partial(canaries, documents=50), partial(canaries, documents=5)),
     "data": (data,),
     "training": (training,),
-    "merges": (merges,),
     "export": (exports,),
     "comparability": (comparability,),
+    "resources": (resources, partial(resources, rest=False)),
+    "lineage": (lineage, partial(lineage, scores=False)),
     "provenance": (provenance,),
     "reproduce": (reproduce,),
     "limits": (limits,),
@@ -41,20 +47,20 @@ SECTIONS: dict[str, tuple[Renderer, ...]] = {
 """In the order of reading; each from its fullest form to its shortest."""
 
 GIVES_WAY = (
-    "answers", "search", "comparability", "provenance", "answers", "data", "merges", "training", "export", "search",
-    "selection",
+    "lineage", "canaries", "answers", "search", "resources", "comparability", "scores", "lineage", "provenance",
+    "answers", "canaries", "data", "merges", "training", "resources", "export", "search", "selection",
     "answers", "learned and kept", "limits", "scores", "gates",
 )  # fmt: skip
 """What is shortened first when there is too much. A section past its shortest form is left out."""
 
 
-def render(report: Report, limit: int = COMMENT_LIMIT) -> str:
-    """The page, in at most `limit` characters; what was shortened is said at its end."""
+def render(report: Report, limit: int = COMMENT_LIMIT, size: Callable[[str], int] = len) -> str:
+    """The page, of at most `limit` in `size`; what was shortened is said at its end."""
     forms = dict.fromkeys(SECTIONS, 0)
     bodies = {section: _form(report, section, 0) for section in SECTIONS}
     shortened: dict[str, None] = {}
     for section in GIVES_WAY:
-        if len(_page(report, bodies, shortened)) <= limit:
+        if size(_page(report, bodies, shortened)) <= limit:
             break
         forms[section] += 1
         shorter = _form(report, section, forms[section])
@@ -66,7 +72,7 @@ def render(report: Report, limit: int = COMMENT_LIMIT) -> str:
 
 def summary(report: Report) -> str:
     """The page for the summary of a workflow step, which holds far more than a comment."""
-    return render(report, SUMMARY_LIMIT)
+    return render(report, SUMMARY_LIMIT, lambda page: len(page.encode()))
 
 
 def marker(recipe: str) -> str:
@@ -81,6 +87,6 @@ def _form(report: Report, section: str, form: int) -> str:
 
 def _page(report: Report, bodies: Mapping[str, str], shortened: Iterable[str]) -> str:
     said = ", ".join(shortened)
-    note = f"Shortened to fit a comment: {said}. All of it is in report.json." if said else ""
+    note = f"Shortened to fit: {said}. All of it is in report.json." if said else ""
     head = f"{marker(report['recipe'])}\n## Burnish: {name(report['recipe'])}"
     return "\n\n".join(block for block in (head, *bodies.values(), note) if block) + "\n"

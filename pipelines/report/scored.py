@@ -1,42 +1,39 @@
 """The section of scores: a table a suite, every model a column, and the candidate's difference as a picture."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from pipelines.report.blocks import section, table
+from pipelines.report.blocks import bullets, folded, section, table
 from pipelines.report.charts import forest
 from pipelines.report.collect import Report
 from pipelines.report.measures import BASE
-from pipelines.report.numbers import ABSENT, count, difference, value
-from pipelines.report.text import name
+from pipelines.report.numbers import ABSENT, SHARE, count, difference, distance, interval, level, probability, value
+from pipelines.report.text import name, prose
 
 LOWER = "\u2193"
 
-
-class _Line(NamedTuple):
-    """A score with the candidate's difference to the base and the interval that a gate gave it."""
-
-    row: Mapping[str, Any]
-    delta: float | None
-    low: float | None
-    high: float | None
+Row = Mapping[str, Any]
 
 
-def scores(report: Report) -> str:
-    """Every score of every model, suite by suite."""
+def scores(report: Report, rest: bool = True) -> str:
+    """Every score of every model, suite by suite; without the `rest` only the candidate is compared with the base."""
     tables = [_suite(report, title) for title in report["suites"]]
-    suites = report["suites"].values()
-    notes = []
-    if any(_compares(report, suite) for suite in suites):
-        notes.append(f"Difference: {name(report['candidate'])} less base; the line is the interval of its gate.")
-    if any(row["lower_is_better"] for suite in suites for row in suite["rows"]):
-        notes.append(f"{LOWER} lower is better.")
-    return section("Scores", *tables, " ".join(notes))
+    every = [_every(title, suite) for title, suite in report["suites"].items()] if rest else []
+    written = [line for title, suite in report["suites"].items() for line in _written(title, suite)]
+    return section("Scores", *tables, " ".join(_legend(report)), bullets(written), *every)
 
 
-def direction(row: Mapping[str, Any]) -> str:
+def direction(row: Row) -> str:
     """The sign behind the name of a score that is better when it is lower."""
     return f" {LOWER}" if row["lower_is_better"] else ""
+
+
+def _legend(report: Report) -> Iterator[str]:
+    suites = report["suites"].values()
+    if any(_compares(report, suite) for suite in suites):
+        yield f"Difference: {name(report['candidate'])} less base, on the same documents; the line is its interval."
+    if any(row["lower_is_better"] for suite in suites for row in suite["rows"]):
+        yield f"{LOWER} lower is better."
 
 
 def _compares(report: Report, suite: Mapping[str, Any]) -> bool:
@@ -45,48 +42,83 @@ def _compares(report: Report, suite: Mapping[str, Any]) -> bool:
 
 def _suite(report: Report, title: str) -> str:
     suite = report["suites"][title]
-    compares = _compares(report, suite)
-    lines = [_line(report, title, row) for row in suite["rows"]]
     heads = [name(model) for model in suite["models"]]
-    rows = [[value(line.row["values"].get(model), line.row["unit"]) for model in suite["models"]] for line in lines]
-    if compares:
-        heads[2:2] = ["difference", "change"]
-        reach = _reach(lines)
-        for cells, line in zip(rows, lines, strict=True):
-            cells[2:2] = [difference(line.delta, line.row["unit"]), _picture(line, reach)]
+    rows = [[value(row["values"].get(model), row["unit"]) for model in suite["models"]] for row in suite["rows"]]
+    if _compares(report, suite):
+        heads[2:2] = ["difference", level(suite["alpha"]), "change"]
+        seen = {row["name"]: suite["estimates"][row["name"]].get(report["candidate"], {}) for row in suite["rows"]}
+        reach = _reach(suite["rows"], seen)
+        for cells, row in zip(rows, suite["rows"], strict=True):
+            cells[2:2] = _change(row, seen[row["name"]], reach)
     return table(
         [f"suite {name(title)}", "group", "n", *heads],
-        [[*_names(line.row), *cells] for line, cells in zip(lines, rows, strict=True)],
+        [[*_names(row), *cells] for row, cells in zip(suite["rows"], rows, strict=True)],
         left=2,
     )
 
 
-def _names(row: Mapping[str, Any]) -> list[str]:
+def _names(row: Row) -> list[str]:
     numbers = " / ".join(dict.fromkeys(count(n) for n in row["n"].values()))
-    return [name(row["name"]) + direction(row), name(row["group"]), numbers]
+    chance = f" (chance {value(row['chance'], SHARE)})" if row["chance"] else ""
+    return [name(row["name"]) + direction(row) + chance, name(row["group"]), numbers]
 
 
-def _line(report: Report, suite: str, row: Mapping[str, Any]) -> _Line:
-    base, candidate = row["values"].get(BASE), row["values"].get(report["candidate"])
-    if base is None or candidate is None:
-        return _Line(row, None, None, None)
-    delta = candidate - base
-    for gate in report["gates"]:
-        if (gate["suite"], gate["name"]) == (suite, row["name"]) and None not in (gate["low"], gate["high"]):
-            return _Line(row, delta, gate["low"], gate["high"])
-    return _Line(row, delta, None, None)
+def _change(row: Row, seen: Mapping[str, Any], reach: Mapping[str, float]) -> list[str]:
+    """The difference, its interval and its picture; instead of the picture the reason why there is none."""
+    if "delta" not in seen:
+        return [ABSENT, ABSENT, prose(seen["differs"], 60) if seen else ABSENT]
+    unit = row["unit"]
+    picture = forest(seen["delta"], seen["low"], seen["high"], reach[unit])
+    return [difference(seen["delta"], unit), interval(seen["low"], seen["high"], unit), f"`{picture}`"]
 
 
-def _reach(lines: list[_Line]) -> dict[str, float]:
+def _reach(rows: list[Row], seen: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """By unit the largest difference or bound: all pictures of a unit share one scale."""
     reach: dict[str, float] = {}
-    for line in lines:
-        sizes = [abs(number) for number in line[1:] if number is not None]
-        reach[line.row["unit"]] = max([reach.get(line.row["unit"], 0.0), *sizes])
+    for row in rows:
+        bounds = (seen[row["name"]].get(key) for key in ("delta", "low", "high"))
+        sizes = [abs(number) for number in bounds if number is not None]
+        reach[row["unit"]] = max([reach.get(row["unit"], 0.0), *sizes])
     return reach
 
 
-def _picture(line: _Line, reach: Mapping[str, float]) -> str:
-    if line.delta is None:
-        return ABSENT
-    return f"`{forest(line.delta, line.low, line.high, reach[line.row['unit']])}`"
+def _every(title: str, suite: Mapping[str, Any]) -> str:
+    """Every model against the base with the numbers behind the picture, behind a fold."""
+    heads = ["score", "model", "difference", level(suite["alpha"]), "p", "MDE", "n", "retention", "by"]
+    rows = [
+        [name(row["name"]), name(model), *_numbers(row, model, seen)]
+        for row in suite["rows"]
+        for model, seen in suite["estimates"].get(row["name"], {}).items()
+    ]
+    told = (
+        "p as it is, not adjusted for the number of scores: only gates judge. Retention: what is left of the base's "
+        "score above chance, at most 120 %; not said where the base is within 3 standard errors of chance."
+    )
+    return folded(f"Suite {title}: every model against the base", table(heads, rows, left=2), told) if rows else ""
+
+
+def _numbers(row: Row, model: str, seen: Mapping[str, Any]) -> list[str]:
+    if "delta" not in seen:
+        return [*[ABSENT] * 6, prose(seen["differs"], 200)]
+    unit = row["unit"]
+    clusters = f" ({count(seen['clusters'])} clusters)" if seen["clusters"] else ""
+    return [
+        difference(seen["delta"], unit),
+        interval(seen["low"], seen["high"], unit),
+        probability(seen["p"]),
+        distance(seen["mde"], unit),
+        f"{count(seen['n'])}{clusters}",
+        value(row["retention"].get(model), SHARE),
+        prose(seen["method"]),
+    ]
+
+
+def _written(title: str, suite: Mapping[str, Any]) -> Iterator[str]:
+    """Answers that say little of ability: the empty ones and those that never ended."""
+    for measurement, models in suite["generation"].items():
+        for model, told in models.items():
+            said = [f"{count(told['empty'])} empty"] if told["empty"] else []
+            if told["cut"]:
+                said.append(f"{count(told['cut'])} cut at {count(told.get('max_gen_toks'))} tokens before they ended")
+            if said:
+                yield f"{name(measurement)} ({name(title)}), answers of {name(model)}: {', '.join(said)}."

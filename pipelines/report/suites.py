@@ -1,5 +1,6 @@
 """A suite as data: its scores, what the models differ by, how they generated, and whether they may be compared."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,4 +34,11 @@ def suite_facts(config: ReportConfig, suite: str, inputs: Mapping[str, Artifact]
 
 def _by_measurement(models: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     names = dict.fromkeys(name for told in models.values() for name in told)
-    return {name: {model: told[name] for model, told in models.items() if name in told} for name in names}
+    return {name: {model: _visible(told[name]) for model, told in models.items() if name in told} for name in names}
+
+
+def _visible(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose stops can be read: a line break as \\n."""
+    stops = told.get("until") or []
+    written = [json.dumps(stop, ensure_ascii=False)[1:-1] for stop in ([stops] if isinstance(stops, str) else stops)]
+    return {**told, "until": written}

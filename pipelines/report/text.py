@@ -54,6 +54,11 @@ def prose(text: str, limit: int = 400) -> str:
     return _LINKS.sub(r"\1&#8203;", text).replace("|", "&#124;")
 
 
+def html_text(text: str, limit: int = 400) -> str:
+    """Text for between HTML tags, where Markdown is not read: HTML, mentions, references and links are disarmed."""
+    return _LINKS.sub(r"\1&#8203;", html.escape(clean(text, limit), quote=False))
+
+
 def name(text: str) -> str:
     """A name as code; one that could break a table cell as disarmed words."""
     return f"`{text}`" if _PLAIN.fullmatch(text) and text.strip() == text else prose(text, 120)

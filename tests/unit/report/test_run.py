@@ -82,13 +82,19 @@ def test_report_without_gates_compares_and_says_that_nothing_was_judged(tmp_path
     page, _ = made(tmp_path, fixture.config(verdict=None), fixture.artifacts(tmp_path / "in"))
     assert "**No verdict**" in page and "### Gates" not in page
     assert "No gate judged anything" in page
-    assert "+36.0 pp" in page and "right -&gt; wrong" in page
+    assert "+35.0 pp" in page and "right -&gt; wrong" in page
 
 
 @pytest.mark.parametrize("kept", [["merge.kept"], ["data.tickets"], ["export.ship"], ["base", "train.tuned"]])
 def test_report_of_a_recipe_with_a_single_section_shows_it(tmp_path: Path, kept: list[str]) -> None:
     config = ReportConfig.model_validate(
-        {"recipe": "small", "command": "burnish run small.yaml", "candidate": "", "artifacts": kept}
+        {
+            "recipe": "small",
+            "command": "burnish run small.yaml",
+            "candidate": "",
+            "artifacts": kept,
+            "formats": ["markdown"],
+        }
     )
     inputs = {ref: item for ref, item in fixture.artifacts(tmp_path / "in").items() if ref in kept}
     page, report = made(tmp_path, config, inputs)
@@ -109,6 +115,7 @@ def test_report_of_adapters_and_schedules_shows_them(tmp_path: Path) -> None:
         "merge.joined": Artifact("merge.joined", "adapter", tmp_path, "b" * 64, told),
     }
     fields = {"recipe": "small", "command": "burnish run small.yaml", "candidate": "", "artifacts": list(inputs)}
+    fields["formats"] = ["markdown"]
     page, _ = made(tmp_path, ReportConfig.model_validate(fields), inputs)
     assert "`base:one` weight 0.2500, 0.5000 over the layers, size 0.0100; `two` weight by pattern, size" in page
     assert "- `merge.joined`: one is merged 2 times" in page
@@ -141,7 +148,7 @@ def test_report_of_numbers_that_json_lacks_shows_that_they_are_absent(tmp_path: 
     inputs["gate"] = with_metrics(inputs["gate"], gates=gates)
     page, report = made(tmp_path, fixture.config(), inputs)
     assert report["gates"][0]["p_holm"] is None
-    assert "| +36.0 pp | - | - | - | 100 |" in page
+    assert "| +35.0 pp | - | - | - | 100 (25 clusters) |" in page
 
 
 def test_report_of_a_gate_that_could_not_compare_says_so(tmp_path: Path) -> None:
@@ -150,7 +157,7 @@ def test_report_of_a_gate_that_could_not_compare_says_so(tmp_path: Path) -> None
     gate = {**inputs["gate"].metrics["gates"][0], **unknown, "verdict": "FAIL", "says": "dtype differs."}
     inputs["gate"] = with_metrics(inputs["gate"], verdict="FAIL", blocks=True, gates=[gate])
     page, _ = made(tmp_path, fixture.config(), inputs)
-    assert "`tickets/exact_match` not comparable; 0 of 1 gates passed, 1 failed." in page
+    assert "; 1 of 1 gates failed." in page and "1 inconclusive" not in page
     assert "- **FAIL** dtype differs." in page
 
 
@@ -159,7 +166,7 @@ def test_report_of_gates_with_intervals_of_two_levels_names_none(tmp_path: Path)
     gates = inputs["gate"].metrics["gates"]
     inputs["gate"] = with_metrics(inputs["gate"], gates=[gates[0], {**gates[1], "alpha": 0.1}])
     page, _ = made(tmp_path, fixture.config(), inputs)
-    assert "| CI |" in page and "% CI" not in page
+    assert "| difference | CI | p (Holm) |" in page
 
 
 def test_report_of_samples_with_line_separators_inside_is_read_whole(tmp_path: Path) -> None:
@@ -175,8 +182,8 @@ def test_report_that_is_too_long_gives_up_details_first_and_says_so(tmp_path: Pa
     _, report = made(tmp_path, fixture.config(), fixture.artifacts(tmp_path / "in"))
     full = len(render(report))
     page = render(report, full - 1)
-    assert "Shortened to fit a comment: answers. All of it is in report.json." in page
-    assert "10 of 38" not in page and "3 of 38" in page
+    assert "Shortened to fit: lineage. All of it is in report.json." in page
+    assert "10 of 38" in page and "3 of 38" in render(report, 13_000)
     for limit in range(1500, full, 500):
         short = render(report, limit)
         assert len(short) <= limit
@@ -185,11 +192,14 @@ def test_report_that_is_too_long_gives_up_details_first_and_says_so(tmp_path: Pa
 
 def test_report_of_very_many_measurements_fits_a_comment(tmp_path: Path) -> None:
     inputs = fixture.artifacts(tmp_path / "in")
+    rows = fixture.samples("base", "test")["tickets"][:1]
     for model in ("base", "tuned", "best"):
         item = inputs[f"evaluate.{model}@test"]
         score = item.metrics["scores"]["tickets/exact_match"]
-        many = {f"task_{number}/acc": score for number in range(1000)}
-        inputs[item.name] = with_metrics(item, scores={**item.metrics["scores"], **many})
+        many = {f"task_{number}/exact_match": {**score, "n": 1, "value": 1.0} for number in range(400)}
+        fixture.write_scores(item.path, dict(item.metrics), {f"task_{number}": rows for number in range(400)})
+        contract = {**item.metrics["contract"], **{name.partition("/")[0]: {} for name in many}}
+        inputs[item.name] = with_metrics(item, scores={**item.metrics["scores"], **many}, contract=contract)
     page, _ = made(tmp_path, fixture.config(), inputs)
     assert len(page) <= COMMENT_LIMIT
     assert "### Gates" in page and "Shortened to fit" in page
