@@ -16,6 +16,7 @@ VERBS = {
     "validate": ("pipelines.cli.validate", "say everything that is wrong with a recipe"),
     "plan": ("pipelines.cli.plan", "show every stage as cached or to run, and why"),
     "run": ("pipelines.cli.run", "make what the recipe says; go on where it stopped"),
+    "report": ("pipelines.cli.report", "the report of a recipe, or of several runs side by side"),
     "show": ("pipelines.cli.show", "where something is, what it was made from and what came out"),
     "explain": ("pipelines.cli.explain", "a value of the recipe: where it comes from and what it means"),
     "inspect": ("pipelines.cli.inspect", "rows as the trainer sees them, with the loss mask"),
