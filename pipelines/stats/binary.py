@@ -5,12 +5,12 @@ from collections.abc import Callable
 from statistics import NormalDist
 
 
-def tango(gained: int, lost: int, n: int, alpha: float) -> tuple[float, float]:
+def tango(gained: float, lost: float, n: float, alpha: float) -> tuple[float, float]:
     """Score interval of the difference of two paired proportions, (gained - lost) / n.
 
     Tango 1998, Statistics in Medicine 17:891-908: all differences d for which the score test with the variance
     estimated under d does not reject. Holds its level at small n and at no discordant pair, where the normal
-    interval is far too narrow.
+    interval is far too narrow. Counts need not be whole.
     """
     z = NormalDist().inv_cdf(1 - alpha / 2)
     seen = (gained - lost) / n
@@ -19,14 +19,22 @@ def tango(gained: int, lost: int, n: int, alpha: float) -> tuple[float, float]:
     return low, high
 
 
-def _score(difference: float, gained: int, lost: int, n: int) -> float:
-    """The score statistic; it falls in `difference`. `q` is the probability of a loss, most likely given it."""
-    b = (2 * n - gained + lost) * difference - gained - lost
-    c = -lost * difference * (1 - difference)
-    q = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)
-    variance = n * (2 * q + difference * (1 - difference))
+def _score(difference: float, gained: float, lost: float, n: float) -> float:
+    """The score statistic; it falls in `difference`."""
+    variance = n * variance_under(difference, gained / n, lost / n)
     distance = gained - lost - n * difference
     return distance / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, distance) if distance else 0.0
+
+
+def variance_under(difference: float, gained: float, lost: float) -> float:
+    """Variance of one document's difference were its mean this one, given shares of discordant pairs.
+
+    `q` is the probability of a loss, most likely under `difference`.
+    """
+    b = (2 - gained + lost) * difference - gained - lost
+    c = -lost * difference * (1 - difference)
+    q = (math.sqrt(max(0.0, b * b - 8 * c)) - b) / 4
+    return 2 * q + difference * (1 - difference)
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:

@@ -1,6 +1,7 @@
 """Documents that belong together, such as questions on one text, are no independent observations: clustered errors."""
 
 import math
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +14,11 @@ Codes = NDArray[np.int64]
 
 
 class Spread(NamedTuple):
-    """Mean of n values in `clusters` clusters, its standard error, and the degrees of freedom of that error."""
+    """A mean, its standard error, and the degrees of freedom of that error."""
 
     mean: float
     stderr: float
     degrees: float
-    clusters: int
 
 
 def totals(values: Floats, clusters: Codes | None) -> Floats:
@@ -33,29 +33,40 @@ def count(clusters: Codes | None) -> int | None:
 def clustered(values: Floats, clusters: Codes) -> Spread:
     """Mean of all documents with the CR2 error of Bell and McCaffrey 2002, Survey Methodology 28:169-181.
 
-    With m_g documents and the sum S_g of residuals in cluster g, SE^2 = sum_g S_g^2 / (1 - m_g / n) / n^2: for a mean
-    the adjustment matrix (I - H_gg)^(-1/2) has this closed form. With clusters of one size it is the
-    G / (G - 1) * sum_g S_g^2 / n^2 of Miller 2024 (arXiv 2411.00640). Satterthwaite's degrees of freedom,
-    (sum of eigenvalues)^2 / sum of their squares, need the covariance of the S_g.
+    With a share h_g of the n documents and a sum S_g of residuals in cluster g, SE^2 = sum_g S_g^2 / (1 - h_g) / n^2:
+    what their adjustment matrices (I - H_gg)^(-1/2) come to where the model is a mean. With clusters of one size that
+    is the G / (G - 1) * sum_g S_g^2 / n^2 of Miller 2024 (arXiv 2411.00640). Their degrees of freedom, by Satterthwaite
+    for independent documents, come to 1 / (sum_g h_g^2 + sum_(g != k) a_g a_k) with a_g = h_g^2 / (1 - h_g), and to
+    G - 1 with clusters of one size.
+
+    Simulated, normal values, 6 to 40 clusters, correlation 0 to 0.7 within: t intervals of 95 % miss the truth in 4.1
+    to 5.9 % of cases with sizes like 2, 4, 8, 16, and in up to 6.4 % where few clusters range from 1 to 40 documents.
     """
-    n, sizes = len(values), np.bincount(clusters).astype(np.float64)
-    share, mean = sizes / n, float(values.mean())
-    sums = np.bincount(clusters, weights=values - mean)
-    variance = float((sums**2 / (1 - share)).sum()) / n**2
-    return Spread(mean, math.sqrt(variance), _degrees(share, share), len(sizes))
-
-
-def _degrees(share: Floats, variance: Floats) -> float:
-    """Satterthwaite's degrees of freedom where cluster g has this share of the documents and variance of its sum."""
-    weight = 1 / (1 - share)
-    total = variance.sum()
-    diagonal = weight * (variance * (1 - 2 * share) + share**2 * total)
-    a, b, c = ((weight * part).sum() for part in (variance**2, share**2, share * variance))
-    off = 2 * a * b + 2 * c**2 + total**2 * b**2 - 4 * total * c * b
-    own = weight**2 * (share**2 * total - 2 * share * variance) ** 2
-    return float(diagonal.sum() ** 2 / (off - own.sum() + (diagonal**2).sum()))
+    share = np.bincount(clusters) / len(values)
+    mean = float(values.mean())
+    sums = totals(values - mean, clusters)
+    variance = float((sums**2 / (1 - share)).sum()) / len(values) ** 2
+    a = share**2 / (1 - share)
+    degrees = 1 / float((share**2).sum() + a.sum() ** 2 - (a**2).sum())
+    return Spread(mean, math.sqrt(variance), degrees)
 
 
 def t_interval(spread: Spread, alpha: float) -> tuple[float, float]:
     reach = t_quantile(1 - alpha / 2, spread.degrees) * spread.stderr
     return spread.mean - reach, spread.mean + reach
+
+
+def repeats(values: Floats, clusters: Codes | None, alpha: float) -> float:
+    """How many documents say as much as one independent one: n divided by it goes into a score interval of shares.
+
+    The design effect, clustered over unclustered variance and at least 1, times (t / z)^2 for the few degrees of
+    freedom of the former, as surveys do it (Korn and Graubard 1998, Survey Methodology 24:193-201). Without any
+    variance it is that of clusters whose documents are all alike, sum_g m_g^2 / n. 1 without clusters.
+    """
+    if clusters is None:
+        return 1.0
+    n, spread = len(values), clustered(values, clusters)
+    plain = float(values.var(ddof=1)) / n
+    design = max(1.0, spread.stderr**2 / plain) if plain > 0 else float((np.bincount(clusters) ** 2).sum()) / n
+    share = 1 - alpha / 2
+    return design * (t_quantile(share, spread.degrees) / NormalDist().inv_cdf(share)) ** 2

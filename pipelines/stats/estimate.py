@@ -8,11 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.stats.binary import mcnemar, tango
-from pipelines.stats.cluster import Codes, clustered, count, t_interval, totals
-from pipelines.stats.power import detectable, documents_needed
-from pipelines.stats.resample import Floats, mean_interval, ratio_interval, ratio_spread, sign_flip
-
-__all__ = ["LEAST", "Estimate", "Pairs", "binary", "detectable", "documents_needed", "estimate", "macro", "too_few"]
+from pipelines.stats.cluster import Codes, clustered, count, repeats, t_interval, totals
+from pipelines.stats.power import detectable, detectable_pairs
+from pipelines.stats.resample import Floats, bootstrap, ratio_error, sign_flip
 
 LEAST = 6
 """Fewer documents, or clusters of them, give no interval worth the name."""
@@ -55,40 +53,67 @@ def too_few(n: int, clusters: int | None) -> bool:
 
 
 def estimate(pairs: Pairs, alpha: float) -> Estimate:
-    """Yes-or-no scores by Tango and McNemar, other means by t and sign flips, ratios by the bootstrap."""
-    n, differences = len(pairs.base), pairs.candidate - pairs.base
-    clusters = count(pairs.clusters)
+    """Yes-or-no scores by Tango and McNemar, other means and ratios by the bootstrap or clustered t, and sign flips.
+
+    ValueError where there are too few documents or clusters.
+    """
+    n, clusters, differences = len(pairs.base), count(pairs.clusters), pairs.candidate - pairs.base
     if too_few(n, clusters):
         raise ValueError(f"{n} documents in {clusters} clusters are too few to judge")
     total = float(n) if pairs.weights is None else float(pairs.weights.sum())
-    sums = float(pairs.base.sum()), float(pairs.candidate.sum()), float(differences.sum())
-    base, candidate, delta = (value / total for value in sums)
-    units = totals(differences, pairs.clusters)
-    if pairs.weights is not None:
-        weights = totals(pairs.weights, pairs.clusters)
-        low, high = ratio_interval(units, weights, alpha)
-        p, mde = sign_flip(units), detectable(ratio_spread(units, weights), len(units), alpha)
-        method = "document bootstrap, sign-flip test"
-    elif pairs.clusters is not None:
-        spread = clustered(differences, pairs.clusters)
-        low, high = t_interval(spread, alpha)
-        p, mde = sign_flip(units), detectable(spread.stderr, 1, alpha, spread.degrees)
-        method = "clustered t interval (CR2), cluster sign-flip test"
-    elif binary(pairs):
-        gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
-        low, high = tango(gained, lost, n, alpha)
-        p, mde = mcnemar(gained, lost), detectable(math.sqrt((gained + lost + 0.5) / (n + 1)), n, alpha)
-        method = "Tango score interval, McNemar mid-p"
-    else:
-        low, high = mean_interval(differences, alpha)
-        p, mde = sign_flip(differences), detectable(float(differences.std(ddof=1)), n, alpha)
-        method = "paired bootstrap, sign-flip test"
+    base, candidate, delta = (float(values.sum()) / total for values in (pairs.base, pairs.candidate, differences))
+    seen = _ratio if pairs.weights is not None else _shares if shares(pairs) else _mean
+    low, high, p, mde, method = seen(pairs, differences, alpha)
     return Estimate(base, candidate, delta, low, high, p, n, mde, method, clusters)
 
 
-def binary(pairs: Pairs) -> bool:
-    """Whether every score is 0 or 1."""
-    return bool(np.isin(pairs.base, (0.0, 1.0)).all() and np.isin(pairs.candidate, (0.0, 1.0)).all())
+class _Seen(NamedTuple):
+    low: float
+    high: float
+    p: float
+    mde: float
+    method: str
+
+
+def _shares(pairs: Pairs, differences: Floats, alpha: float) -> _Seen:
+    gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
+    alone = repeats(differences, pairs.clusters, alpha)
+    n = len(differences) / alone
+    low, high = tango(gained / alone, lost / alone, n, alpha)
+    # Jeffreys' half pair: seeing none does not mean seeing everything.
+    mde = detectable_pairs(((gained + lost) / alone + 0.5) / (n + 1), n, alpha)
+    if pairs.clusters is None:
+        return _Seen(low, high, mcnemar(gained, lost), mde, "Tango score interval, McNemar mid-p")
+    p = sign_flip(totals(differences, pairs.clusters))
+    return _Seen(low, high, p, mde, "Tango score interval with a design effect, cluster sign-flip test")
+
+
+def _mean(pairs: Pairs, differences: Floats, alpha: float) -> _Seen:
+    p = sign_flip(totals(differences, pairs.clusters))
+    if pairs.clusters is None:
+        mde = detectable(float(differences.std(ddof=1)), len(differences), alpha, len(differences) - 1)
+        return _Seen(*bootstrap(differences, None, alpha), p, mde, "paired bootstrap-t interval, sign-flip test")
+    spread = clustered(differences, pairs.clusters)
+    mde = detectable(spread.stderr, 1, alpha, spread.degrees)
+    return _Seen(*t_interval(spread, alpha), p, mde, "clustered t interval (CR2), cluster sign-flip test")
+
+
+def _ratio(pairs: Pairs, differences: Floats, alpha: float) -> _Seen:
+    """Documents, or clusters of them, are the units, whatever the number of their tokens or bytes."""
+    assert pairs.weights is not None
+    values, weights = totals(differences, pairs.clusters), totals(pairs.weights, pairs.clusters)
+    unit = "document" if pairs.clusters is None else "cluster"
+    mde = detectable(ratio_error(values, weights), 1, alpha, len(values) - 1)
+    return _Seen(
+        *bootstrap(values, weights, alpha), sign_flip(values), mde, f"{unit} bootstrap-t interval, sign-flip test"
+    )
+
+
+def shares(pairs: Pairs) -> bool:
+    """Whether every score is 0 or 1; or, which says as little, in between without a difference anywhere."""
+    both = np.concatenate([pairs.base, pairs.candidate])
+    unmoved = bool((pairs.base == pairs.candidate).all())
+    return bool(np.isin(both, (0.0, 1.0)).all() or (unmoved and both.min() >= 0 and both.max() <= 1))
 
 
 def macro(estimates: Sequence[Estimate], alpha: float) -> Estimate:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.stats.binary import wilson
-from pipelines.stats.cluster import Codes, clustered, count, t_interval, totals
+from pipelines.stats.cluster import Codes, clustered, count, repeats, t_interval, totals
 from pipelines.stats.estimate import too_few
-from pipelines.stats.resample import Floats, mean_interval, ratio_interval
+from pipelines.stats.resample import Floats, bootstrap
 
 
 class Level(NamedTuple):
@@ -22,19 +22,23 @@ class Level(NamedTuple):
 
 
 def level(values: Floats, weights: Floats | None, clusters: Codes | None, alpha: float) -> Level:
-    """Shares by Wilson's score interval, other means and ratios by the bootstrap, clustered means by t.
+    """Shares by Wilson's score interval, other means by the bootstrap or clustered t, ratios by the bootstrap.
 
-    `values`, `weights` (None for a mean) and `clusters` (None for none) have shape (n,).
+    `values`, `weights` (None for a mean) and `clusters` (None for none) have shape (n,). ValueError where
+    there are too few documents or clusters.
     """
     n, groups = len(values), count(clusters)
     if too_few(n, groups):
         raise ValueError(f"{n} documents in {groups} clusters are too few to judge")
     if weights is not None:
-        low, high = ratio_interval(totals(values, clusters), totals(weights, clusters), alpha)
-        return Level(float(values.sum() / weights.sum()), low, high, n, groups, "document bootstrap")
+        low, high = bootstrap(totals(values, clusters), totals(weights, clusters), alpha)
+        unit = "document" if clusters is None else "cluster"
+        return Level(float(values.sum() / weights.sum()), low, high, n, groups, f"{unit} bootstrap-t interval")
     value = float(values.mean())
-    if clusters is not None:
-        return Level(value, *t_interval(clustered(values, clusters), alpha), n, groups, "clustered t interval (CR2)")
     if np.isin(values, (0.0, 1.0)).all():
-        return Level(value, *wilson(float(values.sum()), n, alpha), n, groups, "Wilson score interval")
-    return Level(value, *mean_interval(values, alpha), n, groups, "bootstrap")
+        alone, method = repeats(values, clusters, alpha), "Wilson score interval"
+        low, high = wilson(value * n / alone, n / alone, alpha)
+        return Level(value, low, high, n, groups, method + (" with a design effect" if groups else ""))
+    if clusters is None:
+        return Level(value, *bootstrap(values, None, alpha), n, groups, "bootstrap-t interval")
+    return Level(value, *t_interval(clustered(values, clusters), alpha), n, groups, "clustered t interval (CR2)")

@@ -11,6 +11,7 @@ Controlled Clinical Trials 2:93-113.
 import math
 from statistics import NormalDist
 
+from pipelines.stats.binary import variance_under
 from pipelines.stats.student import t_quantile
 
 POWER = 0.8
@@ -27,6 +28,37 @@ def detectable(spread: float, n: int, alpha: float, degrees: float = math.inf) -
     rate of discordant pairs. q are quantiles of Student's t, normal ones for infinite `degrees`.
     """
     return _reach(alpha, degrees) * spread / math.sqrt(n)
+
+
+def detectable_pairs(discordant: float, n: float, alpha: float) -> float:
+    """The margin that Tango's interval rules out with POWER where two models of yes-or-no scores do not differ.
+
+    `discordant` is the share of documents on which only one of them is right. The m of `pairs_for`, by bisection; a
+    gain of m is seen at least as often. With many discordant pairs it is `detectable(sqrt(discordant), n, alpha)`, with
+    few more: at n = 100 and 5 % that rules out a margin of 6.3 points in 64 % of cases, not 80; this one says 8.1.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _pairs(discordant, middle, alpha) > n else (low, middle)
+    return high
+
+
+def pairs_for(discordant: float, effect: float, alpha: float) -> int | None:
+    """How many documents rule out a margin of `effect` in yes-or-no scores; None for an effect of zero.
+
+    n = (z_(1-alpha/2) sqrt(v) + z_power sqrt(discordant))^2 / effect^2, where v is the variance under a loss of
+    `effect`, with which Tango's score test works (Tango 1998, Statistics in Medicine 17:891-908; the form is that of
+    Lachin 1981 for variances that differ under the two hypotheses). Two significant digits, rounded up.
+    """
+    return None if effect <= 0 else _rounded(_pairs(discordant, effect, alpha))
+
+
+def _pairs(discordant: float, effect: float, alpha: float) -> float:
+    normal = NormalDist()
+    under = variance_under(-effect, discordant / 2, discordant / 2)
+    reach = normal.inv_cdf(1 - alpha / 2) * math.sqrt(under) + normal.inv_cdf(POWER) * math.sqrt(discordant)
+    return (reach / effect) ** 2
 
 
 def documents_for(spread: float, effect: float, alpha: float) -> int | None:
