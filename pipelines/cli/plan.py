@@ -1,4 +1,4 @@
-"""`burnish plan`: every stage, cached or to run, and why; and for every merge, whether it is a good idea."""
+"""`burnish plan`: every stage, cached or to run, and why; what each gate can see; whether each merge is a good idea."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ import sys
 from pipelines.cli.merge_advice import Advised, in_a_line, known, told
 from pipelines.cli.prepared import Prepared, add_recipe_arguments, prepare
 from pipelines.engine.plan import Step
+from pipelines.recipe.sight import sights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +20,7 @@ def main(args: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(as_json(prepared), indent=1, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(as_text(prepared.steps))
+        sys.stdout.write("".join(f"{one.says}\n" for one in sights(prepared.steps, prepared.store)))
         sys.stdout.write("".join(f"{in_a_line(one, args.recipe)}\n" for one in _advice(prepared)))
         sys.stderr.write("".join(f"{problem}\n" for problem in prepared.problems))
     return 2 if prepared.problems else 0
@@ -30,6 +32,7 @@ def as_json(prepared: Prepared) -> dict[str, object]:
         "recipe": prepared.recipe.name,
         "home": str(prepared.store.home),
         "steps": [_step(step) for step in prepared.steps],
+        "gates": [one._asdict() for one in sights(prepared.steps, prepared.store)],
         "advice": [told(one) for one in _advice(prepared)],
         "problems": [str(problem) for problem in prepared.problems],
     }
