@@ -9,6 +9,11 @@
 # The comment is found by the report's hidden first line, among those of COMMENT_LOGIN alone: anybody can write that line.
 # Without a pull request, or with a token that may not write, as on a fork, the report goes to the step's summary, and
 # where there is none to standard output.
+#
+# A workflow that only learns which run ended (workflow_run) has no number for a fork's pull request. It sets
+#   HEAD_REPOSITORY HEAD_BRANCH HEAD_SHA   of that run's event: the open pull request that ends in this commit is taken
+#   UNTRUSTED=1    the report was made by the code of the change: it must be a plain file of at most 1 MiB, mentions
+#                  nobody, and says whose it is
 set -euo pipefail
 
 fail() {
@@ -37,7 +42,13 @@ case ${1:-} in
 esac
 [[ -n $report && -f $report ]] || fail "there is no report${1:+ of $1}; make it with: burnish run RECIPE" 2
 
-marker=$(head -n 1 "$report")
+untrusted=${UNTRUSTED:-}
+if [[ -n $untrusted ]]; then
+  [[ ! -L $report ]] || fail "$report is a link" 2
+  (($(wc -c <"$report") <= 1048576)) || fail "$report is larger than 1 MiB" 2
+fi
+
+marker=$(head -n 1 "$report" | tr -d '\0')
 [[ $marker =~ ^'<!-- burnish:report:'[A-Za-z0-9_-]*' -->'$ ]] || fail "$report is no report of burnish" 2
 
 work=$(mktemp -d)
@@ -50,11 +61,18 @@ summarise() {
 }
 
 # GitHub refuses a comment of more than 65,536 characters; burnish keeps below, and whatever does not is cut at a line.
-python3 - "$report" >"$work/body.json" <<'PYTHON'
-import json, sys
+python3 - "$report" "$untrusted" >"$work/body.json" <<'PYTHON' || fail "$report is no text" 2
+import json, re, sys
 
 LIMIT = 65_536
-text = open(sys.argv[1], encoding="utf-8").read()
+NOTE = "> Made by the code of this change: believe its numbers as far as that code.\n"
+try:
+    text = open(sys.argv[1], encoding="utf-8").read()
+except UnicodeDecodeError:
+    sys.exit(1)
+if sys.argv[2]:
+    first, _, rest = text.replace("\0", "").partition("\n")
+    text = f"{first}\n{NOTE}\n" + re.sub(r"@|&(?:#0*64|#x0*40|commat);?", "@\u200b", rest, flags=re.IGNORECASE)
 if len(text) > LIMIT:
     text = text[: LIMIT - 200].rpartition("\n")[0] + "\n\n</details>\n\nCut here: GitHub takes no longer comment.\n"
 print(json.dumps({"body": text}))
@@ -64,8 +82,8 @@ number=${PR_NUMBER:-}
 if [[ -z $number && ${GITHUB_REF:-} =~ ^refs/pull/([0-9]+)/ ]]; then
   number=${BASH_REMATCH[1]}
 fi
-[[ -n $number ]] || summarise "no pull request, the report goes to the summary"
-[[ $number =~ ^[0-9]+$ ]] || fail "PR_NUMBER is no number (got $number)" 2
+[[ -n $number || -n ${HEAD_SHA:-} ]] || summarise "no pull request, the report goes to the summary"
+[[ $number =~ ^[0-9]*$ ]] || fail "PR_NUMBER is no number (got $number)" 2
 repository=${GITHUB_REPOSITORY:?set GITHUB_REPOSITORY to owner/name}
 token=${GH_TOKEN:-${GITHUB_TOKEN:-}}
 
@@ -96,6 +114,21 @@ call() {
   ((status == 4)) && summarise "the token may not do this ($1 $2), the report goes to the summary"
   ((status == 0)) || fail "$1 $2 failed: $(tr '\n' ' ' <"$work/error")"
 }
+
+# The number of the open pull request of this branch that ends in this very commit.
+find_number='
+import json, os, sys
+pulls = json.load(open(sys.argv[1], encoding="utf-8"))
+wanted = os.environ["HEAD_REPOSITORY"], os.environ["HEAD_SHA"]
+heads = [(p["number"], ((p["head"]["repo"] or {}).get("full_name"), p["head"]["sha"])) for p in pulls]
+print(next((number for number, head in heads if head == wanted), ""))
+'
+if [[ -z $number ]]; then
+  branch=$(python3 -c 'import os, urllib.parse as u; print(u.quote(os.environ["HEAD_BRANCH"], safe=""))')
+  call GET "repos/$repository/pulls?state=open&per_page=100&head=${HEAD_REPOSITORY%%/*}:$branch"
+  number=$(python3 -c "$find_number" "$work/answer.json")
+  [[ -n $number ]] || summarise "no open pull request ends in $HEAD_SHA, the report goes to the summary"
+fi
 
 # Prints how many comments a page had and, once found, the number of ours.
 find_ours='

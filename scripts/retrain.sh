@@ -5,7 +5,7 @@
 #
 # Exit codes are those of burnish: 0 done or nothing new, 1 a stage failed, 2 something is wrong and nothing was
 # started, 3 the gates say no. The last line on standard output says the outcome; burnish itself writes to standard
-# error. In GitHub Actions the outputs `verdict` and `report` are set.
+# error. In GitHub Actions the outputs `verdict`, `report` and `folder`, that of the report, are set.
 set -euo pipefail
 
 say() { printf '%s retrain %s: %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$recipe" "$1"; }
@@ -65,7 +65,7 @@ print(" ".join("; ".join(words).split()), verdict, path + "/report.md" if path e
 } < <(python3 -c "$read_answer" <<<"$answer")
 
 if [[ -n ${GITHUB_OUTPUT:-} ]]; then
-  printf 'verdict=%s\nreport=%s\n' "$verdict" "$report" >>"$GITHUB_OUTPUT"
+  printf 'verdict=%s\nreport=%s\nfolder=%s\n' "$verdict" "$report" "${report%/report.md}" >>"$GITHUB_OUTPUT"
 fi
 case $code in
   0) outcome="done" ;;

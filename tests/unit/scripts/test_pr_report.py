@@ -18,7 +18,7 @@ import pytest
 SCRIPT = Path(__file__).parents[3] / "scripts" / "pr_report.sh"
 MARKER = "<!-- burnish:report:tickets -->"
 BOT = "github-actions[bot]"
-TOOLS = ("bash", "python3", "curl", "mktemp", "head", "grep", "tr", "cat", "rm", "env")
+TOOLS = ("bash", "python3", "curl", "mktemp", "head", "grep", "tr", "cat", "rm", "env", "wc")
 GH = """#!/usr/bin/env bash
 while (($#)); do
   case $1 in
@@ -39,13 +39,22 @@ exit 1
 """
 
 
+FORK = {"HEAD_REPOSITORY": "fork/r", "HEAD_BRANCH": "odd/branch name", "HEAD_SHA": "b" * 40}
+
+
 class GitHub(ThreadingHTTPServer):
-    """Comments of pull request 7 of o/r. Who has the token `write` may comment, as the bot."""
+    """Comments of pull request 7 of o/r, which comes from fork/r. The token `write` may comment, as the bot."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.comments: list[dict[str, Any]] = []
         self.writes: list[str] = []
+        self.heads: list[str] = []
+        self.pulls: list[dict[str, Any]] = [
+            {"number": 6, "head": {"sha": "b" * 40, "repo": None}},
+            {"number": 5, "head": {"sha": "a" * 40, "repo": {"full_name": "fork/r"}}},
+            {"number": 7, "head": {"sha": "b" * 40, "repo": {"full_name": "fork/r"}}},
+        ]
 
     def add(self, body: str, login: str = BOT) -> int:
         self.comments.append({"id": len(self.comments) + 1, "body": body, "user": {"login": login}})
@@ -57,9 +66,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
-        page, size = (int(parse_qs(url.query)[key][0]) for key in ("page", "per_page"))
+        query = parse_qs(url.query)
+        if url.path == "/repos/o/r/pulls":
+            self.server.heads.append(query["head"][0])
+            return self._answer(200, self.server.pulls)
+        page, size = (int(query[key][0]) for key in ("page", "per_page"))
         known = url.path == "/repos/o/r/issues/7/comments"
-        self._answer(200 if known else 404, self.server.comments[(page - 1) * size : page * size])
+        return self._answer(200 if known else 404, self.server.comments[(page - 1) * size : page * size])
 
     def do_POST(self) -> None:
         self._write(lambda body: self.server.add(body))
@@ -239,3 +252,62 @@ def test_report_that_is_none_is_refused(github: GitHub, path: str, tmp_path: Pat
     done = post(github, path, file)
     assert (done.returncode, github.writes) == (2, [])
     assert done.stderr.startswith("pr_report: ")
+
+
+def test_report_of_a_fork_finds_its_pull_request_by_the_commit_of_the_event(
+    github: GitHub, path: str, report: Path
+) -> None:
+    done = post(github, path, report, GITHUB_REF="refs/heads/main", PR_NUMBER="", UNTRUSTED="1", **FORK)
+    assert done.returncode == 0, done.stderr
+    assert github.heads == ["fork:odd/branch name"]
+    assert github.writes == ["POST /repos/o/r/issues/7/comments"]
+
+
+@pytest.mark.parametrize("changed", [{"HEAD_SHA": "c" * 40}, {"HEAD_REPOSITORY": "other/r"}])
+def test_report_of_a_commit_that_no_open_pull_request_ends_in_is_not_posted(
+    github: GitHub, path: str, report: Path, tmp_path: Path, changed: dict[str, str]
+) -> None:
+    summary = str(tmp_path / "summary")
+    told = FORK | changed | {"GITHUB_REF": "refs/heads/main", "GITHUB_STEP_SUMMARY": summary}
+    done = post(github, path, report, UNTRUSTED="1", **told)
+    assert (done.returncode, github.comments) == (0, [])
+    assert "no open pull request ends in" in done.stderr
+
+
+def test_report_that_is_not_trusted_mentions_nobody_and_says_whose_it_is(
+    github: GitHub, path: str, report: Path
+) -> None:
+    report.write_text(f"{MARKER}\n## Burnish\n@team &#64;a &#X0040;b &commat;c a@b.c PR_NUMBER: 8\x00\n")
+    done = post(github, path, report, UNTRUSTED="1")
+    assert done.returncode == 0, done.stderr
+    first, second, *rest = github.comments[0]["body"].splitlines()
+    assert (first, second) == (MARKER, "> Made by the code of this change: believe its numbers as far as that code.")
+    assert rest[-1].replace("@\u200b", "AT ") == "AT team AT a AT b AT c aAT b.c PR_NUMBER: 8"
+
+
+def test_report_that_is_not_trusted_still_fits_a_comment(github: GitHub, path: str, report: Path) -> None:
+    report.write_text(f"{MARKER}\n" + ("@" * 99 + "\n") * 600)
+    assert post(github, path, report, UNTRUSTED="1").returncode == 0
+    assert len(github.comments[0]["body"]) <= 65_536
+
+
+@pytest.mark.parametrize("kind", ["link", "large", "binary"])
+def test_report_that_is_not_trusted_must_be_a_plain_text_file(
+    github: GitHub, path: str, report: Path, kind: str
+) -> None:
+    if kind == "link":
+        secret = report.with_name("secret")
+        report.rename(secret)
+        report.symlink_to(secret)
+    elif kind == "large":
+        report.write_text(f"{MARKER}\n" + "x" * (1 << 20))
+    else:
+        report.write_bytes(f"{MARKER}\n".encode() + b"\xff\xfe")
+    done = post(github, path, report, UNTRUSTED="1")
+    assert (done.returncode, github.writes) == (2, [])
+    assert done.stderr.startswith("pr_report: ") and len(done.stderr.splitlines()) == 1
+
+
+def test_report_number_that_is_none_is_refused(github: GitHub, path: str, report: Path) -> None:
+    done = post(github, path, report, PR_NUMBER="7/../../x")
+    assert (done.returncode, github.writes) == (2, [])

@@ -116,4 +116,4 @@ def test_retrain_of_a_recipe_that_is_not_there_starts_nothing(night: Path) -> No
 
 def test_retrain_in_github_actions_sets_outputs(night: Path) -> None:
     retrain(night, answer=answer(), GITHUB_OUTPUT=str(night / "outputs"))
-    assert (night / "outputs").read_text() == "verdict=PASS\nreport=/a/report-1/report.md\n"
+    assert (night / "outputs").read_text() == "verdict=PASS\nreport=/a/report-1/report.md\nfolder=/a/report-1\n"
