@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def seen(path: Path, store: Store) -> dict[str, Sight]:
     return {one.name: one for one in sights(steps_of(path, store), store)}
 
 
-def finish(path: Path, store: Store, name: str, metrics: dict, content: Path | None = None) -> Step:
+def finish(path: Path, store: Store, name: str, metrics: dict[str, Any], content: Path | None = None) -> Step:
     """Put the artifact of a node into the store as if it had been made."""
     step = next(step for step in steps_of(path, store) if step.node.id == name)
     partial = store.begin(step.node.stage.name, step.key, resumable=False)
