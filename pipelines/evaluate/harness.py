@@ -19,10 +19,11 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from pipelines.errors import wrong
 from pipelines.evaluate.failures import naming
 from pipelines.evaluate.prompts import prompt_notes
+from pipelines.evaluate.ready import Ready
 from pipelines.evaluate.score import MEAN, Measurement, Sample, Score, digest, mean_stderr, not_finite, text_hash
 from pipelines.evaluate.share import world
 from pipelines.evaluate.subject import Generated, Subject, Tick
-from pipelines.evaluate.tasks import Ready, check_metric
+from pipelines.evaluate.tasks import check_metric
 
 _PYTHON_SEED, _SEED = 0, 1234
 """The command line's seeds: Python's generator, and those of numpy, torch and few-shot examples."""

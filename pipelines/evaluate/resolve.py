@@ -6,7 +6,7 @@ from pipelines.engine.stage import Artifact, Inputs
 from pipelines.errors import wrong
 from pipelines.evaluate.builtin import builtin_yaml
 from pipelines.evaluate.config import Documents, Task
-from pipelines.evaluate.tasks import Ready
+from pipelines.evaluate.ready import Ready
 
 
 def ready(name: str, task: Task, inputs: Inputs) -> Ready:

@@ -18,12 +18,13 @@ from pipelines.evaluate.draw import draw
 from pipelines.evaluate.failures import naming
 from pipelines.evaluate.harness import check_subject, measure, seed
 from pipelines.evaluate.measures import measure_drift, measure_text
+from pipelines.evaluate.ready import Ready
 from pipelines.evaluate.resolve import ready
 from pipelines.evaluate.score import Measurement, check_finite
 from pipelines.evaluate.score import NotFinite as NotFinite
 from pipelines.evaluate.share import launched_rank, processes, rank, told
 from pipelines.evaluate.subject import Subject, Tick
-from pipelines.evaluate.tasks import Ready, load_task
+from pipelines.evaluate.tasks import load_task
 from pipelines.hf.models import load_model
 
 _BACKENDS = {kind: f"pipelines.evaluate.backends.{kind}:open_{kind}" for kind in ("hf", "vllm", "server")}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from datasets import DownloadConfig, load_dataset
@@ -13,23 +13,11 @@ from lm_eval.api.registry import metric_registry
 from lm_eval.tasks import TaskManager
 
 from pipelines.errors import UserError, wrong
+from pipelines.evaluate.failures import naming
+from pipelines.evaluate.hub import leave_unless_reachable
+from pipelines.evaluate.ready import Ready
 
 _FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
-
-
-class Ready(NamedTuple):
-    """What a suite says of one task, with every reference resolved. `where` is its place, for errors."""
-
-    name: str
-    where: str
-    yaml: Path
-    own: bool
-    needs: tuple[Path, ...]
-    documents: Mapping[str, Path] | None
-    metric: str
-    filter: str
-    shots: int | None
-    cluster_by: str | None = None
 
 
 def load_task(ready: Ready, scratch: Path) -> Any:
@@ -40,7 +28,7 @@ def load_task(ready: Ready, scratch: Path) -> Any:
     if ready.own:
         _check_own(ready)
     content = _content(ready, ready.yaml)
-    _check_metrics_are_here(ready, content)
+    _check_content(ready, content)
     overrides = {} if ready.documents is None else _local_documents(ready, content, scratch)
     if ready.shots is not None:
         overrides["num_fewshot"] = ready.shots
@@ -59,17 +47,18 @@ def _build(ready: Ready, manager: TaskManager) -> Any:
     if ready.name not in manager.all_subtasks:
         raise wrong(ready.where, "is not a YAML of one lm-eval task", ready.yaml.name, "It needs dataset_path and task")
     try:
-        return manager.load([ready.name])["tasks"][ready.name]
+        with naming(ready):
+            return manager.load([ready.name])["tasks"][ready.name]
     except UndefinedError as error:
         raise wrong(
             ready.where, "the task asks for a column that the documents do not have", str(error), _columns(ready)
         ) from error
-    except IndexError as error:
-        raise wrong(ready.where, "has no documents", "", "Name a split or a file that has some") from error
     except (DatasetNotFoundError, ConnectionError, FileNotFoundError) as error:
         fix = "Name a local file under documents, or fetch the task's dataset once while online"
         raise wrong(ready.where, "the task's own documents cannot be reached", str(error), fix) from error
-    except (TypeError, ValueError, KeyError, AttributeError, ImportError, SyntaxError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ImportError, SyntaxError) as error:
+        if "size 0" in str(error):
+            raise wrong(ready.where, "has no documents", "", "Name a split or a file that has some") from error
         raise wrong(
             ready.where,
             "lm-eval does not take the task YAML",
@@ -163,8 +152,17 @@ def check_metric(ready: Ready, has: Mapping[str, Any]) -> None:
         raise wrong(ready.where, "the task produces no such metric", ready.metric, fix)
 
 
-def _check_metrics_are_here(ready: Ready, content: Mapping[str, Any]) -> None:
-    """lm-eval asks the hub for a metric that it does not have, and goes on without it where that fails."""
+def _check_content(ready: Ready, content: Mapping[str, Any]) -> None:
+    """What would reach out of this process: code of the model, documents of the hub, metrics of the hub.
+
+    lm-eval asks the hub for every metric that it does not have, and goes on without it where that fails.
+    """
+    if content.get("unsafe_code"):
+        raise wrong(
+            ready.where, "the task runs code that the model writes", str(content.get("task")), "Choose another task"
+        )
+    if ready.documents is None:
+        leave_unless_reachable()
     entries = [] if content.get("process_results") else content.get("metric_list") or []
     for entry in entries:
         metric = entry["metric"] if isinstance(entry, dict) and "metric" in entry else _Function()
@@ -174,8 +172,6 @@ def _check_metrics_are_here(ready: Ready, content: Mapping[str, Any]) -> None:
 
 
 def _check_runnable(ready: Ready, task: Any) -> None:
-    if getattr(task, "UNSAFE_CODE", False):
-        raise wrong(ready.where, "the task runs code that the model writes", ready.name, "Choose another task")
     if getattr(task, "MULTIMODAL", False):
         raise wrong(ready.where, "the task needs a model that sees or hears", ready.name, "Choose a task of text only")
     has = list(task.eval_docs[0])

@@ -70,6 +70,18 @@ def tickets(count: int = 12) -> list[dict[str, Any]]:
     ]
 
 
+def choice(folder: Path, **changes: object) -> dict[str, Any]:
+    """The suite of one task of choices, colours."""
+    task = {"file": f"{folder}/choice.yaml", "documents": {"file": f"{folder}/choice.jsonl"}, "metric": "acc_norm"}
+    return {"tasks": {"colours": task | {"chat_template": False} | changes}}
+
+
+def answers(folder: Path, **changes: object) -> dict[str, Any]:
+    """The suite of one task that generates, answers."""
+    task = {"file": f"{folder}/answers.yaml", "documents": {"file": f"{folder}/answers.jsonl"}, "metric": "exact_match"}
+    return {"tasks": {"answers": task | changes}}
+
+
 @pytest.fixture
 def suite_folder(tmp_path: Path) -> Path:
     """choice.yaml with choice.jsonl, and answers.yaml with answers.jsonl."""

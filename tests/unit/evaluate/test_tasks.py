@@ -13,6 +13,8 @@ from pipelines.errors import UserError
 from tests.unit.evaluate.conftest import (
     CHOICE,
     GENERATE,
+    answers,
+    choice,
     evaluate,
     questions,
     read_samples,
@@ -20,16 +22,6 @@ from tests.unit.evaluate.conftest import (
     write_jsonl,
     write_yaml,
 )
-
-
-def choice(folder: Path, **changes: object) -> dict[str, object]:
-    task = {"file": f"{folder}/choice.yaml", "documents": {"file": f"{folder}/choice.jsonl"}, "metric": "acc_norm"}
-    return {"tasks": {"colours": task | {"chat_template": False} | changes}}
-
-
-def answers(folder: Path, **changes: object) -> dict[str, object]:
-    task = {"file": f"{folder}/answers.yaml", "documents": {"file": f"{folder}/answers.jsonl"}, "metric": "exact_match"}
-    return {"tasks": {"answers": task | changes}}
 
 
 def test_choice_task_keeps_a_sample_for_every_document(pico_base, suite_folder, tmp_path):
