@@ -12,7 +12,6 @@ from pipelines.gate.sight import cannot_see, needed
 from pipelines.gate.units import Unit, is_share, unit
 from pipelines.recipe.sizes import Size, size
 from pipelines.recipe.spreads import Known, Spread, of_verdict, score_of, spread
-from pipelines.stats.power import detectable, documents_for
 
 
 class Sight(NamedTuple):
@@ -90,7 +89,9 @@ def _sight(gate: Gate, name: str, scores: tuple[str, ...], around: _Around) -> S
     value = score_of(around.known.base, scores[0]).get("value")
     written = unit(metric, is_share(metric) and (value is None or 0 <= value <= 1))
     says = _says(gate, name, there, far, mde, short, alone, written)
-    return Sight(name, gate.suite, gate.rule, gate.threshold, gate.alpha, *there, *far, mde, short, says)
+    return Sight(
+        name, gate.suite, gate.rule, gate.threshold, gate.alpha, *there, far.spread, far.source, mde, short, says
+    )
 
 
 def _size(score: str, around: _Around) -> Size:
@@ -115,19 +116,22 @@ def _mean(spreads: list[Spread]) -> Spread:
 def _detectable(alpha: float, sizes: list[Size], spreads: list[Spread]) -> float | None:
     """Of a score, or of the mean of several, all equally heavy; unknown where anything is."""
     counts = [one.n for one in sizes if one.n]
-    known = [one.spread for one in spreads if one.spread is not None]
-    if len(counts) < len(sizes) or len(known) < len(spreads):
+    if len(counts) < len(sizes):
         return None
-    if len(known) == 1:
-        return detectable(known[0], sum(counts), alpha)
-    return math.hypot(*(detectable(far, n, alpha) for far, n in zip(known, counts, strict=True))) / len(known)
+    if len(spreads) == 1:
+        return spreads[0].sees(sum(counts), alpha)
+    parts = [far.sees(n, alpha) for far, n in zip(spreads, counts, strict=True)]
+    known = [part for part in parts if part is not None]
+    return math.hypot(*known) / len(known) if len(known) == len(parts) else None
 
 
 def _short(gate: Gate, there: Size, far: Spread, mde: float | None) -> int | None:
     """How many documents would see the threshold, where these do not or their number is not known."""
-    if mde is not None and there.n is not None:
+    if mde is not None and mde <= gate.threshold:
+        return None
+    if mde is not None and there.n is not None and far.spread is None:
         return needed(there.n, mde, gate.threshold)
-    return None if far.spread is None else documents_for(far.spread, gate.threshold, gate.alpha)
+    return far.takes(gate.threshold, gate.alpha)
 
 
 def _says(

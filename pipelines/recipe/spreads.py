@@ -11,14 +11,30 @@ from pipelines.engine.plan import Step
 from pipelines.engine.store import Store
 from pipelines.gate.config import Gate
 from pipelines.gate.units import is_share
-from pipelines.stats.power import detectable, discordance
+from pipelines.stats.power import detectable, detectable_pairs, discordance, documents_for, pairs_for
 
 
 class Spread(NamedTuple):
-    """Standard deviation of one document's difference, or value, in the metric's unit; and where it is from."""
+    """Standard deviation of one document's difference, or value, in the metric's unit; and where it is from.
+
+    `pairs`: its square is the share of documents on which only one of two models is right.
+    """
 
     spread: float | None
     source: str
+    pairs: bool = False
+
+    def sees(self, n: int, alpha: float) -> float | None:
+        """The effect that n documents detect."""
+        if self.spread is None:
+            return None
+        return detectable_pairs(self.spread**2, n, alpha) if self.pairs else detectable(self.spread, n, alpha)
+
+    def takes(self, effect: float, alpha: float) -> int | None:
+        """How many documents detect an effect."""
+        if self.spread is None:
+            return None
+        return pairs_for(self.spread**2, effect, alpha) if self.pairs else documents_for(self.spread, effect, alpha)
 
 
 _LARGEST = 16 << 20
@@ -72,8 +88,12 @@ def _of_pairs(name: str, known: Known) -> Spread | None:
     before, after = (_samples(known.store, step, measurement) for step in sides)
     if len(before) < 2 or [row["doc_hash"] for row in before] != [row["doc_hash"] for row in after]:
         return None
-    ratio = score_of(sides[1], name)["kind"] == "ratio"
-    return Spread(_deviation(before, after, metric, ratio), "the scores of base and candidate")
+    source, stored = "the scores of base and candidate", [row["scores"].get(metric) for row in (*before, *after)]
+    if all(value in (0, 1) for value in stored):
+        changed = sum(a != b for a, b in zip(stored, stored[len(before) :], strict=False))
+        # Jeffreys' half pair: seeing none does not mean seeing everything.
+        return Spread(math.sqrt((changed + 0.5) / (len(before) + 1)), source, pairs=True)
+    return Spread(_deviation(before, after, metric, score_of(sides[1], name)["kind"] == "ratio"), source)
 
 
 def _samples(store: Store, step: Step, measurement: str) -> list[dict[str, Any]]:
@@ -106,4 +126,4 @@ def _guess(gate: Gate, name: str, alone: bool, known: Known) -> Spread:
         share = min(1.0, max(0.0, gate.threshold))
         return Spread(math.sqrt(share * (1 - share)), f"guess: {100 * share:g} % right answers")
     changed = discordance(0.5 if value is None else value, gate.by)
-    return Spread(math.sqrt(changed), f"guess: {100 * changed:.3g} % of the answers change")
+    return Spread(math.sqrt(changed), f"guess: {100 * changed:.3g} % of the answers change", pairs=True)

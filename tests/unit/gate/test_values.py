@@ -25,8 +25,9 @@ def test_at_least_needs_no_base(tmp_path):
     assert verdict["verdict"] == "PASS"
     assert [gate[key] for key in ("base", "delta", "p", "p_holm", "needed")] == [None] * 5
     assert gate["candidate"] == 0.8 and 0.7 < gate["low"] < 0.8 < gate["high"]
+    span = f"{100 * gate['low']:.1f} to {100 * gate['high']:.1f}"
     assert gate["says"] == (
-        "a/acc is 80.0 % (95 % interval 72.9 to 85.6, 150 documents): it is at least the 70.0 % asked for."
+        f"a/acc is 80.0 % (95 % interval {span}, 150 documents): it is at least the 70.0 % asked for."
     )
 
 
