@@ -8,6 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from pipelines.report.ancestry import relation
 from pipelines.report.collect import Report
+from pipelines.report.conditions import DRIFT
 from pipelines.report.estimates import LEAST
 
 UNKNOWN, OTHER = "unknown", "other"
@@ -25,7 +26,6 @@ LICENCES = frozenset(_LISTED.split())
 """Identifiers that the Hub knows (hub-docs, repositories-licenses), but for unknown and other."""
 
 _HUB = re.compile(r"hub ([\w.-]+/[\w.-]+)(?:@.*)?", re.ASCII)
-DRIFT = "drift"
 
 
 class Licence(NamedTuple):

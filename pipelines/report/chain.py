@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pipelines.report.collect import Report
-from pipelines.report.conditions import CANDIDATE, differences, value_of
+from pipelines.report.conditions import CANDIDATE, base_key, differences, value_of
 from pipelines.report.forgetting import GENERAL, TARGET
 from pipelines.report.measures import BASE
 from pipelines.stats.forgetting import accuracy, average_forgetting, backward_transfer, forward_transfer, general_delta
@@ -27,7 +27,7 @@ def chain(names: Sequence[str], reports: Sequence[Report]) -> dict[str, Any]:
     """By unit and direction, which have no common mean, a table and its measures; and what was not measured."""
     brought = _brought(reports)
     kinds = dict.fromkeys(score[2:] for scores in brought for score in scores)
-    own_base = [names[t] for t, report in enumerate(reports) if _base(report) != _base(reports[0])]
+    own_base = [names[t] for t, report in enumerate(reports) if base_key(report) != base_key(reports[0])]
     return {
         "tables": [_table(reports, brought, unit, lower) for unit, lower in kinds],
         "general": list(_general(reports)),
@@ -96,12 +96,8 @@ def _value(reports: Sequence[Report], t: int, i: int, score: Score, role: str) -
 
 def _base_value(reports: Sequence[Report], i: int, scores: Sequence[Score]) -> float | None:
     """The first generation's base on task i, as generation i measured it if that has the same base."""
-    t = i if _base(reports[i]) == _base(reports[0]) else 0
+    t = i if base_key(reports[i]) == base_key(reports[0]) else 0
     return _mean(reports, t, i, scores, BASE)
-
-
-def _base(report: Report) -> str | None:
-    return next((item["key"] for item in report["artifacts"] if item["id"] == BASE), None)
 
 
 def _general(reports: Sequence[Report]) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pipelines.report.chain import chain
 from pipelines.report.collect import SCHEMA_VERSION, Report
-from pipelines.report.conditions import CANDIDATE, differences, row_of, value_of
+from pipelines.report.conditions import CANDIDATE, DRIFT, base_key, differences, row_of, value_of
 from pipelines.report.estimates import ALPHA, LEAST
 from pipelines.report.measures import BASE, flatten
 from pipelines.stats.estimate import estimate
@@ -49,13 +49,12 @@ def compare(runs: Sequence[Run], generations: bool = False) -> Comparison:
 
 def _head(run: Run) -> dict[str, Any]:
     report = run.report
-    keys = {item["id"]: item["key"] for item in report["artifacts"]}
     verdict = report["verdict"]
     return {
         "name": run.name,
         "recipe": report["recipe"],
         "candidate": report["candidate"],
-        "base": keys.get(BASE),
+        "base": base_key(report),
         "verdict": verdict and verdict["verdict"],
         "blocks": bool(verdict and verdict["blocks"]),
         "held_back": report["held_back"],
@@ -89,7 +88,8 @@ def _scores(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
     for suite, name in keys:
         rows = [row_of(run.report, suite, name) for run in runs]
         known = next(row for row in rows if row)
-        for role in (BASE, CANDIDATE):
+        # How far the base is from itself says nothing.
+        for role in (CANDIDATE,) if known["group"] == DRIFT else (BASE, CANDIDATE):
             values = [value_of(run.report, suite, name, role) for run in runs]
             if any(value is not None for value in values):
                 yield {
@@ -110,7 +110,9 @@ def _change(before: Run, after: Run, suite: str, name: str, role: str) -> dict[s
     old, new = (value_of(run.report, suite, name, role) for run in (before, after))
     if old is None or new is None:
         return None
-    if differs := differences((before.report, after.report), suite, name, role):
+    if differs := differences((before.report, after.report), suite, name, role) or _other_base(
+        before, after, suite, name
+    ):
         return {"differs": differs}
     sides = [run.scores.get((suite, role)) for run in (before, after)]
     if sides[0] is None or sides[1] is None:
@@ -122,6 +124,12 @@ def _change(before: Run, after: Run, suite: str, name: str, role: str) -> dict[s
         return {"delta": new - old, "low": None, "high": None, "why": f"fewer than {LEAST} documents"}
     seen = estimate(pairs, ALPHA)
     return {"delta": seen.delta, "low": seen.low, "high": seen.high, "p": seen.p, "n": seen.n, "method": seen.method}
+
+
+def _other_base(before: Run, after: Run, suite: str, name: str) -> str:
+    """Drift is a distance to the base: distances to two bases have no difference."""
+    row, keys = row_of(after.report, suite, name), [base_key(run.report) for run in (before, after)]
+    return "the base differs" if row and row["group"] == DRIFT and keys[0] != keys[1] else ""
 
 
 def _resources(report: Report) -> dict[str, Any]:

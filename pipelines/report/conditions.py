@@ -7,12 +7,18 @@ from pipelines.report.collect import Report
 from pipelines.report.measures import BASE, TOLD
 
 CANDIDATE = "candidate"
+DRIFT = "drift"
 _DIGEST = 64
 
 
 def model_of(report: Report, role: str) -> str:
     """The name that the base or the candidate has in the report's suites."""
     return BASE if role == BASE else str(report["candidate"])
+
+
+def base_key(report: Report) -> str | None:
+    """The key of the model that everything is compared with."""
+    return next((item["key"] for item in report["artifacts"] if item["id"] == BASE), None)
 
 
 def row_of(report: Report, suite: str, name: str) -> Mapping[str, Any] | None:

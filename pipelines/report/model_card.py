@@ -5,8 +5,9 @@ from typing import Any
 
 from pipelines.report.ancestry import own_part
 from pipelines.report.blocks import bullets, section, table
-from pipelines.report.card_metadata import DRIFT, licences, metadata
+from pipelines.report.card_metadata import licences, metadata
 from pipelines.report.collect import Report
+from pipelines.report.conditions import DRIFT
 from pipelines.report.judged import verdict
 from pipelines.report.made import data, training
 from pipelines.report.measures import BASE
@@ -15,7 +16,7 @@ from pipelines.report.origin import limits, reproduce
 from pipelines.report.scored import direction
 from pipelines.report.text import name, prose
 
-UNKNOWN = "unknown: ask before you use or pass on these weights"
+_ASK = "ask before you use or pass on these weights"
 _USE = """\
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -76,14 +77,15 @@ def _base(entry: Mapping[str, Any]) -> str:
 
 
 def _licences(report: Report, part: Report) -> Iterator[str]:
-    yield f"Weights: {', '.join(map(_licence, licences(report, part)))}."
+    weights = licences(report, part)
+    yield f"Weights: {', '.join(map(_licence, weights))}{f'; {_ASK}' if None in weights else ''}."
     for entry in part["data"]:
         if entry["facts"].get("files"):
             yield f"Data {name(entry['id'])}: {_licence(entry['facts'].get('licence'))}."
 
 
 def _licence(stated: str | None) -> str:
-    return prose(stated) if stated else UNKNOWN
+    return prose(stated) if stated else "unknown"
 
 
 def _evaluation(report: Report) -> str:

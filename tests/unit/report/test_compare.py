@@ -106,6 +106,17 @@ def test_compare_ignores_what_is_told_but_forbids_nothing(tmp_path: Path) -> Non
     assert "delta" in row(compare([Run("a", report), Run("b", later)]))["changes"][1]
 
 
+def test_compare_of_drift_from_two_bases_is_no_difference(tmp_path: Path) -> None:
+    report = report_of(tmp_path)
+    later = copy.deepcopy(report)
+    (base,) = (item for item in later["artifacts"] if item["id"] == "base")
+    base["key"] = "9" * 64
+    found = compare([Run("a", report), Run("b", later)])
+    assert row(found, "chats/kl")["changes"][1] == {"differs": "the base differs"}
+    assert "delta" in row(found, "facts/acc")["changes"][1]
+    assert not [row for row in found["scores"] if (row["group"], row["role"]) == ("drift", "base")]
+
+
 def test_compare_of_a_score_that_one_run_lacks_has_no_change(tmp_path: Path) -> None:
     report = report_of(tmp_path)
     later = copy.deepcopy(report)
