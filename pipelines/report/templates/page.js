@@ -1,0 +1,13 @@
+// The page says all it has to say without this script; it copies the command, and keeps the theme where it may.
+for (const button of document.querySelectorAll("button.copy")) {
+  button.hidden = !navigator.clipboard;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(button.previousElementSibling.textContent.trim());
+    button.textContent = "Copied";
+  });
+}
+const wide = matchMedia("(min-width: 66rem)");
+const contents = document.querySelector(".contents details");
+const unfold = () => { contents.open = wide.matches; };
+wide.addEventListener("change", unfold);
+unfold();
