@@ -1,5 +1,7 @@
 """What a gate says to a reviewer: one plain sentence, with numbers and their units."""
 
+import math
+
 from pipelines.gate.evidence import Evidence, is_divergence
 from pipelines.gate.rows import Row
 from pipelines.gate.rules import Verdict
@@ -72,7 +74,8 @@ def _blind(row: Row, seen: Evidence, unit: Unit, needed: int | None) -> str:
     margin = row.gate.rule == "no_regression" or (row.gate.rule == "drift" and not is_divergence(row.metric))
     if needed is None or (needed > _MANY and not margin):
         return f"; with so many documents only changes of {unit.by(seen.mde)} and more are seen reliably"
-    return f"; {cannot_see(row.gate.rule, needed) if margin else cannot_tell(needed)}"
+    where = "" if seen.clusters is None else f", in {math.ceil(needed * seen.clusters / seen.n):,} clusters"
+    return f"; {cannot_see(row.gate.rule, needed) if margin else cannot_tell(needed)}{where}"
 
 
 def seeds_say(over: OverSeeds | str | None, unit: Unit) -> str:

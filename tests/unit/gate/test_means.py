@@ -1,5 +1,7 @@
 """Gates on the mean of a group, and on documents in clusters."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,10 @@ def test_clusters_widen_the_interval_and_are_told(tmp_path):
     assert grouped["high"] - grouped["low"] > 1.3 * (alone["high"] - alone["low"])
     assert grouped["mde"] > 1.3 * alone["mde"] and grouped["needed"] > alone["needed"]
     assert ", 300 documents in 30 clusters): " in grouped["says"]
+    assert grouped["verdict"] == "INCONCLUSIVE"
+    assert grouped["says"].endswith(
+        f"n = {grouped['needed']:,} needed, in {math.ceil(grouped['needed'] / 10):,} clusters."
+    )
 
 
 def test_handful_of_clusters_is_inconclusive(tmp_path):
