@@ -44,8 +44,8 @@ def _line(kind: str, gate: Mapping[str, Any]) -> str:
     about = f"{gate['verdict']} {title(gate)} (suite {gate['suite']})"
     if kind != "notice":
         return command(kind, about, gate["says"])
-    blindness = f"Passed, but {gate['n']} documents are too few to see what is asked; about {gate['needed']} would."
-    return command(kind, about, f"{gate['says']} {blindness}")
+    luck = f"Four times out of five only about {gate['needed']} documents show that; there are {gate['n']}."
+    return command(kind, about, f"{gate['says']} {luck}")
 
 
 def _escaped(text: str) -> str:

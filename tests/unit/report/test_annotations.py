@@ -22,7 +22,7 @@ def test_annotations_tell_failed_unclear_and_blind_gates(tmp_path: Path) -> None
     assert text.splitlines()[0] == (
         "::error title=FAIL tickets/exact_match improve by 5.0 pp (suite test)::It says FAIL."
     )
-    assert "100 documents are too few to see what is asked; about 160 would." in text.splitlines()[2]
+    assert "Four times out of five only about 160 documents show that; there are 100." in text.splitlines()[2]
 
 
 def test_annotations_of_a_verdict_that_blocks_because_it_cannot_say_are_errors(tmp_path: Path) -> None:
