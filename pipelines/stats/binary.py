@@ -39,7 +39,7 @@ def variance_under(difference: float, gained: float, lost: float) -> float:
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:
     """Where a falling function crosses zero, by bisection."""
-    for _ in range(60):
+    for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if function(middle) > 0 else (low, middle)
     return (low + high) / 2
@@ -70,12 +70,27 @@ def _tosses(gained: int, lost: int) -> tuple[int, int, int]:
     return below, at, 1 << pairs
 
 
-def wilson(right: float, n: float, alpha: float) -> tuple[float, float]:
-    """Score interval of one proportion, right / n (Wilson 1927, J. Am. Stat. Assoc. 22:209-212).
+def proportion(right: float, n: float, alpha: float) -> tuple[float, float]:
+    """Exact interval of one proportion, right / n (Clopper and Pearson 1934, Biometrika 26:404-413).
 
-    Counts need not be whole.
+    Either bound is wrong in at most alpha / 2 of all cases. Wilson's score interval is wrong in 5 % of them on average
+    but in up to 9 % near 0 and 1, where floors are set; with the 100 % of a safety task that is a verdict too many.
+    Counts need not be whole: the bounds are quantiles of beta distributions.
     """
-    z2, share = NormalDist().inv_cdf(1 - alpha / 2) ** 2, right / n
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    reach = math.sqrt(z2 * share * (1 - share) / n + z2**2 / (4 * n**2)) / (1 + z2 / n)
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    low = _root(lambda p: alpha / 2 - _beta(p, right, n - right + 1), 0.0, 1.0) if right > 0 else 0.0
+    high = _root(lambda p: 1 - alpha / 2 - _beta(p, right + 1, n - right), 0.0, 1.0) if right < n else 1.0
+    return low, high
+
+
+def _beta(x: float, a: float, b: float) -> float:
+    """Regularised incomplete beta function by its continued fraction (Abramowitz and Stegun 1964, 26.5.8)."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _beta(1 - x, b, a)
+    tail = 1.0
+    for m in range(15 + int(3 * math.sqrt(max(a, b))), 0, -1):
+        tail = 1 + m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)) / tail
+        tail = 1 - (a + m - 1) * (a + b + m - 1) * x / ((a + 2 * m - 2) * (a + 2 * m - 1)) / tail
+    log = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    return math.exp(log) / (a * tail)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.stats.binary import wilson
+from pipelines.stats.binary import proportion
 from pipelines.stats.cluster import Codes, clustered, count, repeats, t_interval, totals
 from pipelines.stats.estimate import too_few
 from pipelines.stats.resample import Floats, bootstrap
@@ -22,7 +22,7 @@ class Level(NamedTuple):
 
 
 def level(values: Floats, weights: Floats | None, clusters: Codes | None, alpha: float) -> Level:
-    """Shares by Wilson's score interval, other means by the bootstrap or clustered t, ratios by the bootstrap.
+    """Shares by Clopper and Pearson's exact interval, other means and ratios by the bootstrap or clustered t.
 
     `values`, `weights` (None for a mean) and `clusters` (None for none) have shape (n,). ValueError where
     there are too few documents or clusters.
@@ -36,8 +36,8 @@ def level(values: Floats, weights: Floats | None, clusters: Codes | None, alpha:
         return Level(float(values.sum() / weights.sum()), low, high, n, groups, f"{unit} bootstrap-t interval")
     value = float(values.mean())
     if np.isin(values, (0.0, 1.0)).all():
-        alone, method = repeats(values, clusters, alpha), "Wilson score interval"
-        low, high = wilson(value * n / alone, n / alone, alpha)
+        alone, method = repeats(values, clusters, alpha), "Clopper-Pearson interval"
+        low, high = proportion(value * n / alone, n / alone, alpha)
         return Level(value, low, high, n, groups, method + (" with a design effect" if groups else ""))
     if clusters is None:
         return Level(value, *bootstrap(values, None, alpha), n, groups, "bootstrap-t interval")

@@ -124,35 +124,6 @@ def draw_pairs(generator, n, gain, loss):
     return pairs(np.isin(kind, (1, 2)), np.isin(kind, (0, 2)))
 
 
-@pytest.mark.parametrize(("gain", "loss"), [(0.10, 0.10), (0.03, 0.08), (0.02, 0.02)])
-def test_tango_interval_and_mcnemar_hold_their_level(gain, loss):
-    """Of 2000 simulated comparisons of 120 documents about 5 % exclude the truth, half of them on each side."""
-    generator, trials, above, below, rejected = np.random.default_rng(3), 2000, 0, 0, 0
-    for _ in range(trials):
-        kinds = generator.multinomial(120, [gain, loss, 1 - gain - loss])
-        low, high = tango(int(kinds[0]), int(kinds[1]), 120, 0.05)
-        above, below = above + (low > gain - loss), below + (high < gain - loss)
-        rejected += mcnemar(int(kinds[0]), int(kinds[1])) < 0.05
-    assert 0.005 <= above / trials <= 0.04 and 0.005 <= below / trials <= 0.04
-    assert 0.02 <= (above + below) / trials <= 0.065
-    if gain == loss:
-        assert rejected / trials <= 0.06
-
-
-def test_ratio_interval_and_sign_flip_hold_their_level(monkeypatch):
-    """Documents of unequal length, 400 comparisons of 60 of them; 2000 draws each."""
-    monkeypatch.setattr("pipelines.stats.resample.DRAWS", 2000)
-    generator, outside, rejected = np.random.default_rng(4), 0, 0
-    for _ in range(400):
-        weights = generator.gamma(3, 300, 60)
-        values = weights * generator.normal(0, 0.1, 60)
-        low, high = bootstrap(values, weights, 0.05)
-        outside += not low <= 0 <= high
-        rejected += sign_flip(values) < 0.05
-    assert 0.02 <= outside / 400 <= 0.10
-    assert rejected / 400 <= 0.08
-
-
 def test_estimate_picks_its_method_by_the_scores():
     generator = np.random.default_rng(5)
     assert "Tango" in estimate(draw_pairs(generator, 50, 0.2, 0.1), 0.05).method
