@@ -99,6 +99,7 @@ def _entries(made: Mapping[str, Artifact], found: Found, belongs: Callable[[str,
 
 
 def _gate(gate: Mapping[str, Any], suites: Mapping[str, Any]) -> Report:
-    """A gate of the verdict, with the unit that its numbers are in."""
+    """A gate of the verdict, with the scores that it is about and the unit that its numbers are in."""
     of_suite = {title: suite for title, suite in suites.items() if title == gate["suite"]}
-    return {**gate, "unit": common_unit(of_suite, lambda row: gate["name"] in (row["name"], row["group"]))}
+    names = gate["scores"] or [gate["name"]]
+    return {**gate, "scores": names, "unit": common_unit(of_suite, lambda row: row["name"] in names)}

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tests import pico
+from tests.timeless import timeless
 
 RECIPE = """
 burnish: 1
@@ -122,18 +123,7 @@ def burnish(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 def contents(home: Path) -> dict[str, str]:
     """sha256 of every file of every finished artifact, without records and without what a report says of times."""
     return {
-        path.relative_to(home).as_posix(): hashlib.sha256(_timeless(path)).hexdigest()
+        path.relative_to(home).as_posix(): hashlib.sha256(timeless(path)).hexdigest()
         for path in sorted((home / "artifacts").rglob("*"))
         if path.is_file() and path.name != "artifact.json"
     }
-
-
-def _timeless(path: Path) -> bytes:
-    """A file; of a report all but its resources, the one part that differs between two runs of one recipe."""
-    content = path.read_bytes()
-    if path.parent.name.startswith("report-") and path.suffix == ".json":
-        return json.dumps({key: item for key, item in json.loads(content).items() if key != "resources"}).encode()
-    if path.parent.name.startswith("report-") and path.suffix == ".md":
-        before, resources, after = content.partition(b"\n### Resources\n")
-        return before + resources + after[after.index(b"\n### ") :]
-    return content

@@ -10,9 +10,10 @@ import pytest
 from markdown_it import MarkdownIt
 
 from pipelines.engine.stage import Artifact
-from pipelines.report.config import ReportConfig
+from pipelines.report.config import FORMATS, ReportConfig
 from pipelines.report.render import COMMENT_LIMIT, GIVES_WAY, SECTIONS, marker, render
 from pipelines.report.run import run
+from tests.timeless import timeless
 from tests.unit.report import fixture
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "report.md"
@@ -41,13 +42,32 @@ def test_report_of_a_whole_recipe_is_the_golden_page(tmp_path: Path) -> None:
     assert page == GOLDEN.read_text(encoding="utf-8")
 
 
-def test_report_made_elsewhere_and_at_another_speed_is_the_same(tmp_path: Path) -> None:
-    first = made(tmp_path / "one", fixture.config(), fixture.artifacts(tmp_path / "one" / "in"))
+def test_report_made_elsewhere_and_at_another_speed_differs_in_its_resources_alone(tmp_path: Path) -> None:
+    config = fixture.config(formats=FORMATS)
+    folders = [tmp_path / "one" / "out", tmp_path / "two" / "out"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    run(config, fixture.artifacts(tmp_path / "one" / "in"), folders[0])
     inputs = fixture.artifacts(tmp_path / "two" / "in")
     inputs["train.tuned"] = with_metrics(inputs["train.tuned"], tokens_per_second=9.9, resumed_from=None)
     inputs["merge.kept"] = with_metrics(inputs["merge.kept"], seconds=99.0, peak_bytes=7)
-    assert made(tmp_path / "two", fixture.config(), inputs) == first
-    assert str(tmp_path) not in json.dumps(first)
+    for ref, seconds in (("train.tuned", 7777.0), ("evaluate.base@test", 0.1)):
+        record = inputs[ref].path / "artifact.json"
+        slower = json.loads(record.read_text()) | {"seconds": seconds, "cpu_seconds": 1.0, "peak_bytes": 9 << 30}
+        record.write_text(json.dumps(slower))
+    run(config, inputs, folders[1])
+    names = sorted(path.name for path in folders[0].iterdir())
+    assert [name for name in names if timeless(folders[0] / name) != timeless(folders[1] / name)] == []
+    timed = {name for name in names if (folders[0] / name).read_bytes() != (folders[1] / name).read_bytes()}
+    assert timed == {"report.json", "report.md", "summary.md", "report.html"}
+    assert not [name for name in names if str(tmp_path) in (folders[0] / name).read_text(encoding="utf-8")]
+
+
+def test_report_in_every_format_has_the_files_of_each(tmp_path: Path) -> None:
+    told = run(fixture.config(formats=FORMATS), fixture.artifacts(tmp_path / "in"), tmp_path)
+    files = {"report.md", "summary.md", "report.html", "junit.xml", "annotations.txt", "badge.svg", "model_card.md"}
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"report.json", *files}
+    assert told["characters"].keys() == files and all(told["characters"].values())
 
 
 def test_report_of_the_same_dict_renders_without_the_artifacts(tmp_path: Path) -> None:
@@ -134,7 +154,7 @@ def test_report_of_scores_under_other_conditions_names_the_difference(tmp_path: 
 
 def test_report_of_a_gate_over_a_group_takes_the_unit_of_its_scores(tmp_path: Path) -> None:
     inputs = fixture.artifacts(tmp_path / "in")
-    gate = {**inputs["gate"].metrics["gates"][0], "name": "target"}
+    gate = {**inputs["gate"].metrics["gates"][0], "name": "target (mean of 1)", "scores": ["tickets/exact_match"]}
     inputs["gate"] = with_metrics(inputs["gate"], gates=[gate])
     _, report = made(tmp_path, fixture.config(), inputs)
     assert report["gates"][0]["unit"] == "share"
