@@ -37,10 +37,10 @@ class Gate(Config):
     @model_validator(mode="after")
     def _own_threshold(self) -> Self:
         for rule, key in THRESHOLDS.items():
-            given = key in self.model_fields_set
+            given = getattr(self, key) != type(self).model_fields[key].default
             if given and rule != self.rule:
                 raise ValueError(f"{key} belongs to {rule}; {self.rule} takes {THRESHOLDS[self.rule]}")
-            if rule == self.rule and not given and rule in ("at_least", "drift"):
+            if rule == self.rule and getattr(self, key) is None:
                 raise ValueError(f"{rule} needs {key}")
         return self
 

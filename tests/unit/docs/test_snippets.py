@@ -50,13 +50,13 @@ def recipe_of(block: str) -> str:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
-    for name in ("models/base", "models/law", "adapters/sql", "evals"):
+    for name in ("models/base", "models/law", "adapters/sql", "evals/suites"):
         (folder / name).mkdir(parents=True)
     for name in ("pyproject.toml", "models/base/config.json", "models/law/config.json"):
         (folder / name).write_text("")
     (folder / "tickets.jsonl").write_text(ROW)
     for split in ("dev", "test"):
-        (folder / "evals" / f"tickets-{split}.yaml").write_text(SUITE)
+        (folder / "evals" / "suites" / f"tickets-{split}.yaml").write_text(SUITE)
     return folder
 
 

@@ -183,3 +183,11 @@ def test_holm_steps_down_and_stays_ordered():
 def test_overall_verdict_is_the_worst():
     good, bad, open_ = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
     assert (overall([good, open_, bad]), overall([good, open_]), overall([good])) == (bad, open_, good)
+
+
+@pytest.mark.parametrize(
+    "rule", [{"rule": "improve"}, {"rule": "at_least", "value": 0.0}, {"rule": "drift", "max": 0.0}]
+)
+def test_gate_stands_when_it_is_written_out_and_read_back(rule):
+    gate = Gate(metric="a/acc", **rule)
+    assert Gate.model_validate(gate.model_dump(mode="json")) == gate
