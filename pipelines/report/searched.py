@@ -39,12 +39,12 @@ def _search(entry: Mapping[str, Any], rest: bool) -> list[str]:
         f"{name(entry['id'])}: the best of {len(trials)} trials ({name(facts['by'])}), {admissible} of them "
         f"admissible, by the rule {name(rule_of(facts))}. Winner: {_values(facts['winner'])}."
     )
-    ranked = sorted(range(len(trials)), key=lambda at: _order(facts, at))
+    ranked = sorted(range(len(trials)), key=lambda at: order(facts, at))
     others = _trials(facts, ranked[BEST:])
     return [
         head,
         _gains(entry["gains"]),
-        _overfit(entry["gains"], len(trials)),
+        overfit(entry["gains"], len(trials)),
         _front(entry),
         _trials(facts, ranked[:BEST]),
         folded(f"{len(ranked) - BEST} other trials", others) if rest and others else "",
@@ -68,7 +68,7 @@ def _gains(gains: Sequence[Mapping[str, Any]]) -> str:
     return table(heads, rows, left=2)
 
 
-def _overfit(gains: Sequence[Mapping[str, Any]], trials: int) -> str:
+def overfit(gains: Sequence[Mapping[str, Any]], trials: int) -> str:
     """What the gain on the searched suite flatters by, as far as other suites tell."""
     first, *others = gains
     if not others:
@@ -140,7 +140,7 @@ def _given(given: Any) -> str:
     return f"{given:.6g}" if isinstance(given, float) else shown(given)
 
 
-def _order(facts: Facts, at: int) -> tuple[bool, bool, float, int]:
+def order(facts: Facts, at: int) -> tuple[bool, bool, float, int]:
     trial = facts["trials"][at]
     sign = -1 if "maximize" in facts["objective"] else 1
     objective = trial["objective"]

@@ -82,11 +82,11 @@ def candidate_forests(report: Report, title: str) -> list[Forest]:
 
 def judged_means(report: Report, title: str) -> list[dict[str, Any]]:
     """The groups of a suite whose mean a gate judges, in the form of a row of scores."""
-    judged = {gate["name"] for gate in report["gates"] if gate["suite"] == title}
+    judged = [(gate["name"], gate["scores"]) for gate in report["gates"] if gate["suite"] == title]
     return [
         {**group, "name": group["group"], "values": group["means"], "kind": "mean"}
         for group in report["suites"][title]["groups"]
-        if group["group"] in judged
+        if (group["group"], group["names"]) in judged
     ]
 
 

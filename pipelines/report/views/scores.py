@@ -15,7 +15,7 @@ PICTURES = 24
 def scores(report: Report) -> dict[str, Any] | None:
     if not report["suites"]:
         return None
-    return {"suites": [_suite(report, title) for title in in_order(report)]}
+    return {"suites": [_suite(report, title) for title in in_order(report)], "unjudged": not report["candidate"]}
 
 
 def _suite(report: Report, title: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def search(report: Report) -> dict[str, Any] | None:
 def _search(entry: Mapping[str, Any]) -> dict[str, Any]:
     facts, trials = entry["facts"], entry["facts"]["trials"]
     groups = list(dict.fromkeys(group for trial in trials for group in trial["drops"]))
-    ranked = sorted(range(len(trials)), key=lambda at: searched._order(facts, at))
+    ranked = sorted(range(len(trials)), key=lambda at: searched.order(facts, at))
     return {
         "id": entry["id"],
         "by": facts["by"],
@@ -32,7 +32,7 @@ def _search(entry: Mapping[str, Any]) -> dict[str, Any]:
         "metric": metric_of(facts),
         "groups": groups,
         "gains": [_gain(gain) for gain in entry["gains"]],
-        "says": sentence(searched._overfit(entry["gains"], len(trials))),
+        "says": sentence(searched.overfit(entry["gains"], len(trials))),
         "plane": _plane(entry["id"], facts),
         "rows": [_trial(facts, at, groups) for at in ranked],
         "notes": facts["search_notes"],

@@ -18,6 +18,10 @@ RULES = {
 }
 
 
+NO_BREAK = "\u00a0"
+_NOT_PASSED = {"FAIL": "failed", "INCONCLUSIVE": "inconclusive"}
+
+
 class Tile(NamedTuple):
     """A number that is read at a glance, what it is, and what stands behind it."""
 
@@ -44,7 +48,7 @@ def gates(report: Report) -> dict[str, Any] | None:
 def _tiles(report: Report) -> Iterator[Tile]:
     if report["gates"]:
         words = [gate["verdict"] for gate in report["gates"]]
-        others = [f"{words.count(word)} {word.lower()}" for word in ("FAIL", "INCONCLUSIVE") if word in words]
+        others = [f"{words.count(word)} {said}" for word, said in _NOT_PASSED.items() if word in words]
         yield Tile(f"{words.count('PASS')} of {len(words)}", "gates passed", others or ["none failed"])
     yield from _learned(report)
     binary = [flip for flip in report["flips"] if flip["binary"]]
@@ -82,7 +86,7 @@ def _gate(gate: Mapping[str, Any]) -> dict[str, Any]:
     limit = value(gate["threshold"], unit) if gate["rule"] == "at_least" else distance(gate["threshold"], unit)
     return {
         **gate,
-        "asks": f"{RULES.get(gate['rule'], gate['rule'])} {limit}",
+        "asks": f"{RULES[gate['rule']]} {limit.replace(' ', NO_BREAK)}",
         "detail": list(_behind(gate)),
     }
 
