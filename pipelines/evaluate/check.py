@@ -16,8 +16,9 @@ def check(config: EvaluateConfig) -> list[Problem]:
     for name, task in config.suite.tasks.items():
         if task.file is not None:
             found += _task(Path(task.file))
-        if task.documents is not None and task.documents.file is not None:
-            found += _empty(f"suite.tasks.{name}", Path(task.documents.file))
+        documents = task.documents
+        for path in (documents.file, documents.examples) if documents else ():
+            found += _empty(f"suite.tasks.{name}", Path(path)) if path else []
     return found
 
 

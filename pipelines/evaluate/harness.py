@@ -16,7 +16,9 @@ import torch
 from lm_eval import evaluator
 from lm_eval.models.utils import normalize_gen_kwargs
 
+from pipelines.engine.digest import file_digest
 from pipelines.errors import wrong
+from pipelines.evaluate.choices import PICKS, chance, picked, picks, unlabelled, wanted
 from pipelines.evaluate.failures import naming
 from pipelines.evaluate.prompts import prompt_notes
 from pipelines.evaluate.ready import Ready
@@ -30,9 +32,6 @@ _PYTHON_SEED, _SEED = 0, 1234
 
 _LONGEST_ANSWER = 100_000
 """Characters of an answer that are kept. It is scored whole."""
-
-_PICKS = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
-"""Metrics of choices that a guess gets right as often as there are right choices among all."""
 
 
 class _Ticks:
@@ -72,10 +71,12 @@ def measure(
     check_metric(ready, dict.fromkeys(logged[0]["metrics"]))
     made = _made(subject, task)
     _check_responses(ready, logged, made)
-    samples = [_sample(row, ready) for row in logged]
+    samples = [_sample(task, row, ready) for row in logged]
     score = _score(ready, samples, results["results"][ready.name][f"{ready.metric},{ready.filter}"], task, group)
+    if picks(task) and ready.metric in PICKS:
+        score = score._replace(chance=chance(task, logged))
     contract = {
-        "task": digest([json.dumps(_plain(_config(task)), sort_keys=True)]),
+        "task": digest([json.dumps(_plain(_config(task)), sort_keys=True), *_read_files(ready)]),
         "documents": digest(sample.doc_hash for sample in samples),
         "prompts": digest(str(row["prompt_hash"]) for row in logged),
         "template": text_hash(subject.template) if chat_template and subject.template else None,
@@ -84,8 +85,7 @@ def measure(
     }
     generation = _generation(subject, task, samples, made)
     notes = [*prompt_notes(ready.name, subject, task), *_notes(ready, task, logged, generation)]
-    chance = _chance(task, logged) if ready.metric in _PICKS else None
-    return Measurement(samples, {ready.metric: score._replace(chance=chance)}, contract, notes, generation)
+    return Measurement(samples, {ready.metric: score}, contract, notes, generation)
 
 
 def check_subject(subject: Subject, task: Any, ready: Ready, chat_template: bool) -> None:
@@ -106,15 +106,15 @@ def seed() -> None:
     torch.manual_seed(_SEED)
 
 
-def _sample(row: dict[str, Any], ready: Ready) -> Sample:
+def _sample(task: Any, row: dict[str, Any], ready: Ready) -> Sample:
     values = {name: row[name] for name in sorted(row["metrics"])}
     numbers = {k: float(v) for k, v in values.items() if isinstance(v, (bool, int, float, np.number, np.bool_))}
     return Sample(
         id=_id(row),
         doc_hash=row["doc_hash"],
         prompt=str(row["arguments"][0][0]),
-        target=str(row["target"]),
-        answer=_bounded(_answer(row)),
+        target=wanted(task, row) if picks(task) else str(row["target"]),
+        answer=_bounded(picked(task, row, ready.metric) if picks(task) else _answer(row)),
         scores={name: number for name, number in numbers.items() if math.isfinite(number) or name == ready.metric},
         cluster=_cluster(row["doc"], ready),
     )
@@ -187,22 +187,9 @@ def _notes(ready: Ready, task: Any, logged: list[dict[str, Any]], generation: di
         notes.append(f"{ready.name}: no answer ended within {generation['max_gen_toks']} tokens")
     if again := count - len({row["doc_hash"] for row in logged}):
         notes.append(f"{ready.name}: {again} of {count} documents repeat another one")
-    if odd := sum(_has_no_target(task, row) for row in logged) if _picks(task) else 0:
+    if odd := sum(unlabelled(task, row) for row in logged) if picks(task) else 0:
         notes.append(f"{ready.name}: {odd} of {count} documents have a target that is none of their choices")
     return notes
-
-
-def _picks(task: Any) -> bool:
-    """Whether lm-eval itself judges which of several choices is the likeliest."""
-    return task.OUTPUT_TYPE == "multiple_choice" and not callable(task.config.process_results)
-
-
-def _has_no_target(task: Any, row: dict[str, Any]) -> bool:
-    """lm-eval counts such a document as wrong, with a warning only."""
-    choices = task.doc_to_choice(row["doc"])
-    target = task.doc_to_text(row["doc"]) if task.multiple_input else row["target"]
-    targets = target if isinstance(target, list) else [target]
-    return not all(one in choices if isinstance(one, str) else 0 <= one < len(choices) for one in targets)
 
 
 def _score(ready: Ready, samples: list[Sample], value: Any, task: Any, group: str) -> Score:
@@ -219,17 +206,6 @@ def _score(ready: Ready, samples: list[Sample], value: Any, task: Any, group: st
     return Score(float(value), len(samples), group, lower, MEAN, mean_stderr(values))
 
 
-def _chance(task: Any, logged: list[dict[str, Any]]) -> float | None:
-    """The mean over documents of right choices over choices; None where there are no choices."""
-    if not _picks(task):
-        return None
-    shares = []
-    for row in logged:
-        right = len(row["target"]) if isinstance(row["target"], list) and not task.multiple_input else 1
-        shares.append(right / len(task.doc_to_choice(row["doc"])))
-    return math.fsum(shares) / len(shares)
-
-
 def _config(task: Any) -> dict[str, Any]:
     """What the task does, without its name and the paths of its files; documents have a digest of their own."""
     config: dict[str, Any] = task.config.to_dict(keep_callable=True)
@@ -237,6 +213,11 @@ def _config(task: Any) -> dict[str, Any]:
         config.pop(place, None)
     metadata = {k: v for k, v in (config.get("metadata") or {}).items() if k != "config_source"}
     return {**config, "metadata": metadata}
+
+
+def _read_files(ready: Ready) -> list[str]:
+    """Digests of what the functions of an own task are and read; its YAMLs are in its config."""
+    return [file_digest(need) for need in ready.needs if need.suffix not in (".yaml", ".yml")]
 
 
 def _plain(value: Any) -> Any:

@@ -22,7 +22,7 @@ def measure_text(subject: Subject, config: EvaluateConfig, name: str, tick: Tick
     """Bits per byte of one of the suite's texts."""
     text = config.suite.texts[name]
     documents = _text_documents(name, text, config.suite.sample_seed)
-    length = min(text.max_length, config.max_length or text.max_length)
+    length = min(text.max_length, subject.max_length)
     nats = subject.nlls(documents, length, tick)
     hashes = [text_hash(document) for document in documents]
     sizes = [float(len(document.encode())) for document in documents]

@@ -89,6 +89,29 @@ def test_lines_of_samples_hold_odd_line_ends(pico_base, suite_folder, tmp_path):
     assert "a\u2028b\x85c\u2029d" in read_samples(tmp_path / "out", "answers")[0]["prompt"]
 
 
+@pytest.mark.parametrize("metric", ["acc", "acc_norm", "acc_bytes", "acc_mutual_info"])
+def test_answer_to_choices_is_the_one_that_the_metric_judges(metric, pico_base, suite_folder, tmp_path):
+    write_yaml(suite_folder / "choice.yaml", CHOICE | {"metric_list": [{"metric": metric}]})
+    write_jsonl(suite_folder / "choice.jsonl", [row | {"label": i % 4} for i, row in enumerate(questions(20))])
+    evaluate(pico_base, choice(suite_folder, metric=metric), tmp_path / "out")
+    samples = read_samples(tmp_path / "out", "colours")
+    assert [s["scores"][metric] == 1.0 for s in samples] == [s["answer"] == s["target"] for s in samples]
+    assert len({s["target"] for s in samples}) == 4
+
+
+def test_answer_is_the_choice_where_every_choice_has_a_prompt_of_its_own(pico_base, tmp_path):
+    rows = [
+        {"sentence": f"The _ is {i}.", "option1": "fox", "option2": "dog", "answer": str(i % 2 + 1)} for i in range(8)
+    ]
+    file = str(write_jsonl(tmp_path / "rows.jsonl", rows))
+    task = {"task": "winogrande", "documents": {"file": file}, "metric": "acc", "chat_template": False}
+    scores = evaluate(pico_base, {"tasks": {"coreference": task}}, tmp_path / "out")["scores"]
+    samples = read_samples(tmp_path / "out", "coreference")
+    assert [s["target"] for s in samples] == ["The fox", "The dog"] * 4
+    assert [s["scores"]["acc"] == 1.0 for s in samples] == [s["answer"] == s["target"] for s in samples]
+    assert scores["coreference/acc"]["chance"] == 0.5
+
+
 def test_chance_is_the_mean_of_one_over_choices(pico_base, suite_folder, tmp_path):
     rows = questions(12)
     for row in rows[:6]:

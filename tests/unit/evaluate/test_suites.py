@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.engine.stage import Artifact
+from pipelines.engine.stage import Artifact, DatasetRef, refs
 from pipelines.evaluate.backends.hf import open_hf
 from pipelines.evaluate.config import EvaluateConfig, Suite, score_groups
 from pipelines.evaluate.harness import measure
@@ -41,10 +41,11 @@ def renamed(dataset: Artifact, name: str) -> Artifact:
     return Artifact(name, "dataset", dataset.path, "d" * 64)
 
 
-@pytest.mark.parametrize("name", ["quickstart-dev", "quickstart-test", "banking77-dev", "banking77-test"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in (EVALS / "suites").glob("*.yaml")))
 def test_suite_gives_every_score_that_it_announces(name, pico_base, dataset, tmp_path):
     content = suite(name, 3)
-    datasets = [renamed(dataset, wanted) for wanted in ("tickets", "own", "banking")]
+    config = EvaluateConfig.model_validate({"model": "model", "suite": content})
+    datasets = [renamed(dataset, str(ref)) for ref in refs(config) if isinstance(ref, DatasetRef)]
     scores = evaluate(pico_base, content, tmp_path / "out", *datasets)["scores"]
     assert {score: entry["group"] for score, entry in scores.items()} == score_groups(Suite.model_validate(content))
 

@@ -90,6 +90,42 @@ def test_contract_names_what_must_agree(pico_base, pico_tuned, suite_folder, tmp
     assert str(tmp_path) not in json.dumps(one)
 
 
+def test_contract_says_what_computes_and_with_which_tokenizer(pico_base, suite_folder, dataset, tmp_path):
+    suite = choice(suite_folder) | {"texts": {"pydoc": {"python_topics": True, "limit": 2, "max_bytes": 100}}}
+    contract = evaluate(pico_base, suite | {"drift": {"chats": {"dataset": "own"}}}, tmp_path / "out", dataset)[
+        "contract"
+    ]
+    for one in contract.values():
+        shared = {name: one[name] for name in ("backend", "dtype", "device", "batch_size", "sample_seed")}
+        assert shared["backend"] == "hf" and shared["dtype"] == "float32" and shared["sample_seed"] == 0
+        assert {"lm-eval", "torch", "transformers"} <= one.keys() and len(one["tokenizer"]) == 64
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in pico_base.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    same = evaluate(other, choice(suite_folder), tmp_path / "same")["contract"]["colours"]
+    assert same == contract["colours"]
+    tokenizer["model"]["merges"].pop()
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    changed = evaluate(other, choice(suite_folder), tmp_path / "changed")["contract"]["colours"]
+    assert {key for key in changed if changed[key] != same[key]} == {"tokenizer"}
+
+
+def test_editing_a_function_changes_the_contract_of_its_task(pico_base, suite_folder, tmp_path):
+    text = "include: answers.yaml\ntask: half\nprocess_results: !function half.score\n"
+    (suite_folder / "half.yaml").write_text(text)
+    needs = [f"{suite_folder}/{name}" for name in ("half.py", "answers.yaml")]
+    suite = answers(suite_folder, file=f"{suite_folder}/half.yaml", needs=needs)
+    body = "def score(doc, results):\n    return value()\n\n\ndef value():\n    return {'exact_match': %s}\n"
+    contracts = []
+    for value in ("1", "0"):
+        (suite_folder / "half.py").write_text(body % value)
+        contracts.append(evaluate(pico_base, suite, tmp_path / value)["contract"]["answers"])
+    assert {key for key in contracts[0] if contracts[0][key] != contracts[1][key]} == {"task"}
+
+
 def test_editing_the_task_changes_its_contract(pico_base, suite_folder, tmp_path):
     one = evaluate(pico_base, choice(suite_folder), tmp_path / "one")["contract"]["colours"]
     write_yaml(suite_folder / "choice.yaml", CHOICE | {"target_delimiter": " = "})
