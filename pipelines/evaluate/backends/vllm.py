@@ -1,5 +1,6 @@
 """The backend `vllm`: a server started from an environment of its own for as long as one model is measured."""
 
+import contextlib
 import json
 import os
 import re
@@ -11,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ from pipelines.hf.models import model_device
 _GUARD = "pipelines.evaluate.backends.guard"
 _NAME = "model"
 _WHERE = "backend"
-_START_SECONDS = 1800
+_START_SECONDS, _LAG_SECONDS = 1800, 2
 _OWN = {"model", "served-model-name", "host", "port", "api-key", "dtype", "seed", "max-num-seqs", "uds", "root-path"}
 """Arguments that are set here."""
 _VERSIONS = (
@@ -59,7 +59,7 @@ class Environment(NamedTuple):
     device: str
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_vllm(config: EvaluateConfig, model: Artifact) -> Iterator[Subject]:
     """The model as vLLM serves it on this machine. The server is gone when this ends, in whatever way it does."""
     backend = config.backend
@@ -124,7 +124,7 @@ def _check_arguments(backend: Vllm) -> None:
             raise wrong(f"{_WHERE}.arguments", "is set by Burnish", name, fix)
 
 
-@contextmanager
+@contextlib.contextmanager
 def served(environment: Environment, folder: Path, arguments: list[str], rows: int) -> Iterator[Client]:
     """A server of the folder on a free port of this machine, behind a key that is made for it.
 
@@ -149,7 +149,7 @@ def served(environment: Environment, folder: Path, arguments: list[str], rows: i
             _wait(process, client, port, log)
             yield client
         except UserError as error:
-            if process.poll() is None:
+            if not _has_ended(process):
                 raise
             raise _ended(process.returncode, log) from error
         finally:
@@ -159,19 +159,23 @@ def served(environment: Environment, folder: Path, arguments: list[str], rows: i
             _tell(log)
 
 
+def _has_ended(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether the server is gone, which may show a moment after its last answer."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_LAG_SECONDS)
+    return process.returncode is not None
+
+
 def _wait(process: "subprocess.Popen[bytes]", client: Client, port: int, log: Path) -> None:
     """Until the server answers. UserError where it ends before that, or does not answer in half an hour."""
-    started = time.monotonic()
+    started, health = time.monotonic(), f"http://127.0.0.1:{port}/health"
     while (seconds := time.monotonic() - started) < _START_SECONDS:
         if process.poll() is not None:
             raise _ended(process.returncode, log)
         progress(int(seconds), _START_SECONDS, "s of starting vLLM")
-        try:
-            health = f"http://127.0.0.1:{port}/health"
+        with contextlib.suppress(HTTPError):
             if client.pool.request("GET", health, retries=False, timeout=2.0).status == 200:
                 return
-        except HTTPError:
-            pass
         time.sleep(0.25)
     raise wrong(_WHERE, "vLLM does not answer", f"{_START_SECONDS} s", "Look into the log of the stage")
 
