@@ -73,7 +73,8 @@ def _part(part: Mapping[str, Any]) -> str:
     if part["delta"] is None:
         return "not comparable"
     named = f" {unit}" if unit in (BITS, NATS) else ""
-    return f"{difference(part['delta'], unit)}{named} {interval(part['low'], part['high'], unit)}"
+    lower = " (lower is better)" if part["lower_is_better"] else ""
+    return f"{difference(part['delta'], unit)}{named} {interval(part['low'], part['high'], unit)}{lower}"
 
 
 def _gate_in_words(gate: Mapping[str, Any]) -> str:

@@ -23,7 +23,8 @@ def learned_and_kept(report: Report) -> str:
         "Retention: mean over the general scores of what is left of the base's ability above chance; not said of "
         "scores on which the base does little better than chance."
     )
-    return section("Learned and kept", *tables, legend if any(tables) else "", _replay(report))
+    retains = any(one["retained"] for one in kept)
+    return section("Learned and kept", *tables, legend if retains else "", _replay(report))
 
 
 def selection(report: Report) -> str:
@@ -36,12 +37,16 @@ def _groups(title: str, suite: Mapping[str, Any], kept: Mapping[str, Mapping[str
     groups = suite["groups"]
     if not groups or BASE not in suite["models"]:
         return ""
-    heads = [*(_group_head(group) for group in groups), "retention"]
-    rows = [[name(BASE), *(value(group["means"][BASE], group["unit"]) for group in groups), ABSENT]]
+    retains = any(one["retained"] for one in kept.values())
+    heads = [*(_group_head(group) for group in groups), *(["retention"] if retains else [])]
+    rows = [
+        [name(BASE), *(value(group["means"][BASE], group["unit"]) for group in groups), *([ABSENT] if retains else [])]
+    ]
     for model in suite["models"]:
         if model != BASE:
             deltas = [_difference(group["estimates"][model], group["unit"]) for group in groups]
-            rows.append([name(model), *deltas, value(kept[model]["retention"], SHARE)])
+            share = [value(kept[model]["retention"], SHARE)] if retains else []
+            rows.append([name(model), *deltas, *share])
     return table([f"suite {name(title)}", *heads], rows)
 
 
