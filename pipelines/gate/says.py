@@ -85,7 +85,7 @@ def seeds_say(over: OverSeeds | str | None, unit: Unit) -> str:
     if isinstance(over, str):
         return f"; what a seed changes cannot be told: {over}"
     span = f"{unit.number(over.low)} to {unit.number(over.high)}"
-    told = f"over {over.seeds} training seeds {unit.signed(over.delta)} ({span})"
+    told = f"over {over.seeds} training seeds the difference to the base is {unit.signed(over.delta)} ({span})"
     return f"; {told}, which is about the recipe and not about these weights"
 
 

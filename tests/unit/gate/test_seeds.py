@@ -24,7 +24,7 @@ def test_seeds_are_told_beside_the_gate_as_the_recipes(tmp_path):
     assert sorted(over) == ["delta", "high", "low", "sd_seeds", "seeds"]
     assert over["seeds"] == 3 and over["delta"] == pytest.approx(45 / 150) and over["low"] < 0.3 < over["high"]
     low, high = (f"{100 * over[key]:.1f}" for key in ("low", "high"))
-    told = f"; over 3 training seeds +30.0 points ({low} to {high}), "
+    told = f"; over 3 training seeds the difference to the base is +30.0 points ({low} to {high}), "
     assert gate["says"].endswith(f"{told}which is about the recipe and not about these weights.")
 
 
@@ -92,4 +92,4 @@ def test_seeds_of_an_own_value_are_told_as_differences(tmp_path):
     rule = {"metric": "a/acc", "rule": "at_least", "value": 0.4}
     gate = judge(tmp_path, base, best, rule, seeds=tuple(seeds))["gates"][0]
     assert gate["over_seeds"]["delta"] == pytest.approx(0.3)
-    assert "over 3 training seeds +30.0 points (" in json.dumps(gate)
+    assert "over 3 training seeds the difference to the base is +30.0 points (" in json.dumps(gate)
