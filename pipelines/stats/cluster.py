@@ -57,16 +57,22 @@ def t_interval(spread: Spread, alpha: float) -> tuple[float, float]:
 
 
 def repeats(values: Floats, clusters: Codes | None, alpha: float) -> float:
-    """How many documents say as much as one independent one: n divided by it goes into a score interval of shares.
+    """How many documents say as much as one independent one: n divided by it goes into an interval of shares.
 
-    The design effect, clustered over unclustered variance and at least 1, times (t / z)^2 for the few degrees of
-    freedom of the former, as surveys do it (Korn and Graubard 1998, Survey Methodology 24:193-201). Without any
-    variance it is that of clusters whose documents are all alike, sum_g m_g^2 / n. 1 without clusters.
+    `values` (n,) are 0 or 1, or differences of such. The design effect, clustered over unclustered variance and at
+    least 1, times (t / z)^2 for the few degrees of freedom of the former, as surveys do it (Korn and Graubard 1998,
+    Survey Methodology 24:193-201). 1 without clusters.
+
+    Half a cluster of the rarer kind is added to tell the design effect by. Where few clusters have a failure the spread
+    between them looks small just when their mean is too far out: simulated without it, intervals of 95 % from 12 to 40
+    clusters miss shares of 0.9 and 0.95 in up to 10 % of cases. Nor is no difference at all then taken for certainty.
     """
     if clusters is None:
         return 1.0
-    n, spread = len(values), clustered(values, clusters)
-    plain = float(values.var(ddof=1)) / n
-    design = max(1.0, spread.stderr**2 / plain) if plain > 0 else float((np.bincount(clusters) ** 2).sum()) / n
-    share = 1 - alpha / 2
+    mean, groups = float(values.mean()), int(clusters.max()) + 1
+    half = max(1, round(len(values) / groups / 2))
+    rarer = math.copysign(1.0, mean) if abs(mean) < 0.5 else 0.0
+    values, clusters = np.append(values, np.full(half, rarer)), np.append(clusters, np.full(half, groups))
+    spread, share = clustered(values, clusters), 1 - alpha / 2
+    design = max(1.0, spread.stderr**2 * len(values) / float(values.var(ddof=1)))
     return design * (t_quantile(share, spread.degrees) / NormalDist().inv_cdf(share)) ** 2

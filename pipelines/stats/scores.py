@@ -14,6 +14,8 @@ from pipelines.stats.estimate import Pairs
 _STORED = {"bits_per_byte": ("nll", 1 / math.log(2)), "agreement": ("agree", 1.0)}
 """Under which name, and times what, samples hold a metric that has another name there."""
 
+_NUMBERS = ("doc_hash", "weight", "cluster", "scores")
+
 _TOLD = ("tokenizer",)
 """What a contract names without forbidding a comparison where it differs: a tuned model may have its own."""
 
@@ -67,12 +69,14 @@ def _short(value: Any) -> str:
 
 
 def _read(folder: Path, measurement: str) -> list[dict[str, Any]]:
-    lines = (folder / "samples" / f"{measurement}.jsonl").read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines if line]
+    """The samples without their texts, of which there may be gigabytes."""
+    with (folder / "samples" / f"{measurement}.jsonl").open(encoding="utf-8") as lines:
+        return [{key: row[key] for key in _NUMBERS} for row in map(json.loads, lines)]
 
 
 def _values(rows: list[dict[str, Any]], metric: str) -> Any:
-    stored, scale = _STORED.get(metric, (metric, 1.0))
+    """A task of lm-eval may name a metric of its own bits_per_byte: then samples hold it by that name."""
+    stored, scale = (metric, 1.0) if metric in rows[0]["scores"] else _STORED[metric]
     return np.array([row["scores"][stored] * scale for row in rows], dtype=np.float64)
 
 

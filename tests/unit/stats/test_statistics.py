@@ -8,11 +8,21 @@ import pytest
 from scipy import stats
 from scipy.optimize import minimize_scalar
 
-from pipelines.stats.binary import mcnemar, tango
+from pipelines.stats.binary import mcnemar, mcnemar_exact, proportion, tango
 from pipelines.stats.cluster import clustered, t_interval
-from pipelines.stats.estimate import Pairs, estimate
-from pipelines.stats.power import detectable, documents_needed
+from pipelines.stats.estimate import Pairs, estimate, macro
+from pipelines.stats.level import level
+from pipelines.stats.power import (
+    design_effect,
+    detectable,
+    detectable_pairs,
+    discordance,
+    documents_for,
+    documents_needed,
+    pairs_for,
+)
 from pipelines.stats.resample import bootstrap, ratio_error, sign_flip
+from pipelines.stats.seeds import over_seeds
 from pipelines.stats.student import t_quantile
 
 
@@ -116,6 +126,140 @@ def test_documents_needed_grow_with_the_square_of_the_precision():
     assert documents_needed(100, 0.09, 0.03) == 900
     assert documents_needed(100, 0.0885, 0.02) == 2000
     assert documents_needed(100, 0.09, 0.0) is None
+
+
+def test_student_quantiles_are_those_of_scipy_at_few_and_broken_degrees():
+    for degrees in (1, 1.7, 2, 3.3):
+        assert t_quantile(0.975, degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-5)
+    assert t_quantile(0.2, 3) == pytest.approx(-t_quantile(0.8, 3))
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 8), (8, 8), (3, 20), (19.4, 20.5), (13000, 14042)])
+def test_proportion_bounds_are_quantiles_of_beta_distributions(right, n):
+    low, high = proportion(right, n, 0.05)
+    assert low == pytest.approx(stats.beta.ppf(0.025, right, n - right + 1) if right else 0, abs=1e-9)
+    assert high == pytest.approx(stats.beta.ppf(0.975, right + 1, n - right) if right < n else 1, abs=1e-9)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (9, 2), (4, 11), (6, 6)])
+def test_exact_mcnemar_is_the_binomial_test_and_never_below_mid_p(gained, lost):
+    exact = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    assert mcnemar_exact(gained, lost) == pytest.approx(exact)
+    assert mcnemar_exact(gained, lost) >= mcnemar(gained, lost)
+
+
+def test_clustered_error_and_degrees_are_those_of_the_matrices_of_bell_and_mccaffrey():
+    generator = np.random.default_rng(6)
+    codes = np.repeat(np.arange(5), [1, 2, 4, 7, 3])
+    values, n = generator.normal(size=17), 17
+    residuals = np.eye(n) - 1 / n
+    rows = []
+    for g in range(5):
+        own = codes == g
+        hat = np.full((own.sum(), own.sum()), 1 / n)
+        eigenvalues, vectors = np.linalg.eigh(np.eye(own.sum()) - hat)
+        adjusted = vectors @ np.diag(eigenvalues**-0.5) @ vectors.T
+        rows.append(np.ones(own.sum()) @ adjusted @ residuals[own] / n)
+    contrasts = np.array(rows)
+    covariance = contrasts @ contrasts.T
+    seen = clustered(values, codes)
+    assert seen.stderr**2 == pytest.approx(((contrasts @ values) ** 2).sum())
+    assert seen.degrees == pytest.approx(np.trace(covariance) ** 2 / np.trace(covariance @ covariance))
+
+
+def test_clustered_error_of_equal_clusters_is_that_of_miller():
+    values, codes = np.random.default_rng(7).normal(size=24), np.repeat(np.arange(6), 4)
+    sums = (values - values.mean()).reshape(6, 4).sum(axis=1)
+    seen = clustered(values, codes)
+    assert seen.stderr == pytest.approx(math.sqrt(6 / 5 * (sums**2).sum()) / 24)
+    assert seen.degrees == pytest.approx(5)
+
+
+def test_clustered_shares_without_a_difference_are_less_certain_than_as_many_documents():
+    ones, codes = np.ones(48), np.repeat(np.arange(8), 6)
+    clustered_seen = estimate(Pairs(ones, ones, None, codes), 0.05)
+    assert clustered_seen.clusters == 8 and clustered_seen.delta == 0 and clustered_seen.p == 1
+    assert clustered_seen.low < 3 * estimate(Pairs(ones, ones), 0.05).low < 0
+
+
+def test_equal_fractions_are_no_certainty():
+    fractions = np.full(10, 0.4)
+    seen = estimate(Pairs(fractions, fractions), 0.05)
+    assert (seen.low, seen.high) == pytest.approx(tango(0, 0, 10, 0.05))
+
+
+@pytest.mark.parametrize("codes", [None, np.repeat(np.arange(5), 4)])
+def test_estimate_and_level_refuse_fewer_units_than_say_anything(codes):
+    values = np.zeros(5 if codes is None else 20)
+    with pytest.raises(ValueError, match="too few"):
+        estimate(Pairs(values, values, None, codes), 0.05)
+    with pytest.raises(ValueError, match="too few"):
+        level(values, None, codes, 0.05)
+
+
+def test_level_names_the_value_of_each_kind_of_score():
+    generator, codes = np.random.default_rng(8), np.repeat(np.arange(10), 3)
+    shares, other = np.array([0.0, 1, 1] * 10), generator.gamma(2, 1, 30)
+    for values, weights, clusters in ((shares, None, None), (shares, None, codes), (other, None, codes)):
+        seen = level(values, weights, clusters, 0.05)
+        assert seen.low < seen.value == values.mean() < seen.high
+        assert (seen.n, seen.clusters) == (30, None if clusters is None else 10)
+    ratio = level(other, other, codes, 0.05)
+    assert (ratio.value, ratio.low, ratio.high) == (1.0, 1.0, 1.0)
+
+
+def test_macro_of_one_score_is_its_estimate_and_of_two_the_mean():
+    one = estimate(draw_pairs(np.random.default_rng(9), 50, 0.3, 0.1), 0.05)
+    alone = macro([one], 0.05)
+    assert alone[:5] == pytest.approx(one[:5]) and (alone.n, alone.mde) == (50, one.mde)
+    other = one._replace(delta=0.0, low=-0.1, high=0.1, mde=0.2)
+    both = macro([one, other], 0.05)
+    assert both.delta == one.delta / 2 and both.n == 100
+    assert both.delta - both.low == pytest.approx(math.hypot(one.delta - one.low, 0.1) / 2)
+    assert (both.p < 0.05) == (not both.low <= 0 <= both.high)
+
+
+def test_macro_of_a_base_against_itself_is_zero():
+    seen = macro([estimate(pairs([0, 1] * 10, [0, 1] * 10), 0.05)] * 3, 0.05)
+    assert (seen.delta, seen.p) == (0.0, 1.0)
+
+
+def test_over_seeds_has_the_components_of_a_table_made_of_known_ones():
+    """Items and seeds without a rest: the standard deviation of seeds comes out exactly, the mean is the mean."""
+    items, shifts = np.array([-1.0, 0.0, 1.0, 2.0, -2.0, 0.0]), np.array([[0.1], [0.3], [0.5]])
+    seen = over_seeds(np.zeros(6), items + shifts, 0.05)
+    assert (seen.seeds, seen.delta, seen.sd_seeds) == (3, pytest.approx(0.3), pytest.approx(0.2))
+    reach = math.hypot(stats.t.ppf(0.975, 5) * items.std(ddof=1) / math.sqrt(6), stats.t.ppf(0.975, 2) * 0.2 / 3**0.5)
+    assert (seen.low, seen.high) == pytest.approx((0.3 - reach, 0.3 + reach), rel=1e-5)
+
+
+def test_over_seeds_estimates_the_spread_of_seeds_without_bias():
+    """Mean of MS_seeds - MS_rest over n is the variance between seeds; 400 tables of 4 seeds and 40 items."""
+    generator, variances = np.random.default_rng(10), []
+    for _ in range(400):
+        items, rest = generator.normal(size=40), generator.normal(size=(4, 40)) / 4
+        variances.append(over_seeds(np.zeros(40), items + generator.normal(0, 0.5, (4, 1)) + rest, 0.05).sd_seeds ** 2)
+    assert np.mean(variances) == pytest.approx(0.25, abs=0.03)
+
+
+def test_over_seeds_of_one_seed_is_refused():
+    with pytest.raises(ValueError, match="one seed"):
+        over_seeds(np.zeros(6), np.zeros((1, 6)), 0.05)
+
+
+def test_planned_documents_and_detectable_effects_are_inverse():
+    assert detectable(0.5, documents_for(0.5, 0.1, 0.05), 0.05) == pytest.approx(0.1, rel=0.02)
+    assert documents_for(math.sqrt(0.1), 0.02, 0.05) == 2000  # 7.85 * 0.1 / 0.02^2 = 1962
+    assert detectable_pairs(0.1, pairs_for(0.1, 0.03, 0.05), 0.05) == pytest.approx(0.03, rel=0.03)
+    assert detectable_pairs(0.2, 20_000, 0.05) == pytest.approx(detectable(math.sqrt(0.2), 20_000, 0.05), rel=0.01)
+    assert documents_for(0.5, 0.0, 0.05) is None and pairs_for(0.5, 0.0, 0.05) is None
+
+
+def test_guessed_discordance_lies_between_a_tenth_and_a_fifth_and_never_below_the_gain():
+    assert discordance() == pytest.approx(0.15)
+    assert discordance(0.9, 0.1) == pytest.approx(0.1)
+    assert discordance(0.2, 0.5) == pytest.approx(0.5)
+    assert design_effect(8, 0.5) == 4.5
 
 
 def draw_pairs(generator, n, gain, loss):
