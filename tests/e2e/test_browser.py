@@ -1,5 +1,6 @@
 """The HTML report in a real browser: nothing goes wrong, nothing is asked for, and it fits a phone."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,19 @@ WIDER = """[...document.querySelectorAll("body *")].filter(
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     inputs, config = fixture.artifacts(folder / "in"), fixture.config()
-    (made := folder / "report.html").write_text(page(collect(config, inputs, read(config, inputs))), encoding="utf-8")
+    report = collect(config, inputs, read(config, inputs))
+    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    (made := folder / "report.html").write_text(page(report), encoding="utf-8")
+    return made
+
+
+@pytest.fixture(scope="module")
+def long_names(file: Path) -> Path:
+    """The same report, its recipe, a model, a score and a merge called by names of a hundred letters."""
+    told = (file.parent / "report.json").read_text(encoding="utf-8")
+    for name in ('"tuned', "tickets/exact", "merge.kept", "support-tickets"):
+        told = told.replace(name, name + 100 * "x")
+    (made := file.parent / "long.html").write_text(page(json.loads(told)), encoding="utf-8")
     return made
 
 
@@ -48,8 +61,9 @@ def test_page_logs_nothing_and_asks_for_nothing_but_itself(tab, file, scheme, si
 
 
 @pytest.mark.parametrize("size", [PHONE, DESK])
-def test_page_has_nothing_wider_than_the_window(tab, file, size):
-    tab.show(file, *size, "light")
+@pytest.mark.parametrize("names", ["file", "long_names"])
+def test_page_has_nothing_wider_than_the_window(tab, names, size, request):
+    tab.show(request.getfixturevalue(names), *size, "light")
     tab.run("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
     assert tab.run("document.documentElement.scrollWidth") == size[0]
     assert tab.run(WIDER) == []

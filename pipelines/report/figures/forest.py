@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from pipelines.report.figures.spec import Effect, Forest
 from pipelines.report.figures.svg import BAND, BETTER, INK, MUTED, SURFACE, WORSE, blank
 from pipelines.report.numbers import SHARE
+from pipelines.report.text import clip
 
 WIDTH, ROW, HEAD, FOOT = 400, 42, 6, 46
 """In SVG units. So narrow that a phone shows its text at a readable size; the labels stand above their intervals."""
@@ -55,7 +56,7 @@ def _row(axes: Axes, at: int, effect: Effect, scale: float, reach: tuple[float, 
     dot[0].set_gid(f"tip-{at}")
     words: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "baseline", "size": 11.5}
     words["bbox"] = {"facecolor": SURFACE, "edgecolor": "none", "pad": 1.5}
-    axes.text(0, at + 0.36, _short(effect.label), ha="left", weight="bold", **words)
+    axes.text(0, at + 0.36, clip(effect.label, _LONGEST), ha="left", weight="bold", **words)
     axes.text(1, at + 0.36, effect.says, ha="right", **words)
 
 
@@ -68,7 +69,3 @@ def _reach(effects: Iterable[Effect], scale: float) -> tuple[float, float]:
     low, high = min(ends) * scale, max(ends) * scale
     room = 0.08 * (high - low) or 1.0
     return low - room, high + room
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= _LONGEST else f"{label[:12]}…{label[-(_LONGEST - 13) :]}"

@@ -13,10 +13,11 @@ from matplotlib.transforms import Bbox
 
 from pipelines.report.figures.spec import Plane, Point
 from pipelines.report.figures.svg import BETTER, INK, MUTED, SURFACE, WORSE, blank
+from pipelines.report.text import clip
 
 WIDTH, HEIGHT = 420, 310
-_WRAP = 20
-"""Letters of a line of a label."""
+_LONGEST, _WRAP = 24, 20
+"""Letters of a name, and of a line of several names."""
 
 _SIGNS = {
     "base": ("s", INK, INK, 7),
@@ -93,7 +94,7 @@ def _labels(figure: Figure, axes: Axes, points: Sequence[Point], front: Sequence
     taken += [_about(x, y, 1) for x, y in _along(front, axes)]
     room = Bbox.from_extents(axes.bbox.x0, axes.bbox.y0, WIDTH, HEIGHT)
     for spot, here in sorted(shared.items(), key=lambda item: item[1][0].kind not in ("base", "candidate")):
-        label = "\n".join(wrap(", ".join(point.label for point in here), _WRAP))
+        label = "\n".join(wrap(", ".join(clip(point.label, _LONGEST) for point in here), _WRAP))
         bold = "bold" if any(point.kind == "candidate" for point in here) else "normal"
         text = axes.annotate(label, spot, (0, 0), textcoords="offset points", size=11, weight=bold, linespacing=1.1)
         size = text.get_window_extent(FigureCanvasAgg(figure).get_renderer())

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from pipelines.report.collect import Report
+from pipelines.report.text import clip
 
 _LETTER, _PAD, _HIGH, _GAP, _ACROSS = 6.6, 22, 30, 12, 48
 """In SVG units: the width of a letter, the room beside a name, a box, and the room between boxes both ways."""
@@ -63,12 +64,12 @@ def layout(graph: Mapping[str, Any]) -> Layout:
     spots: dict[str, _Spot] = {}
     boxes, x = [], 1.0
     for column, height in zip(columns, heights, strict=True):
-        width = max(len(_short(ref)) for ref in column if ref in kinds) * _LETTER + _PAD
+        width = max(len(clip(ref, _LONGEST)) for ref in column if ref in kinds) * _LETTER + _PAD
         y = 1 + (max(heights) - height) / 2
         for ref in column:
             spots[ref] = _Spot(x, x + width, y + (_height(ref) - _GAP) / 2)
             if ref in kinds:
-                boxes.append(Box(ref, _short(ref), kinds[ref], x, y, width))
+                boxes.append(Box(ref, clip(ref, _LONGEST), kinds[ref], x, y, width))
             y += _height(ref)
         x += width + _ACROSS
     paths = [_path([spots[ref] for ref in way]) for way in chains.values()]
@@ -147,7 +148,3 @@ def _path(spots: Sequence[_Spot]) -> str:
         parts.append(f"C{bend:.1f} {a.middle:.1f} {bend:.1f} {b.middle:.1f} {b.left:.1f} {b.middle:.1f}")
         parts.append(f"H{b.right:.1f}" if b is not spots[-1] else "")
     return "".join(parts)
-
-
-def _short(ref: str) -> str:
-    return ref if len(ref) <= _LONGEST else f"{ref[:10]}…{ref[-(_LONGEST - 11) :]}"
