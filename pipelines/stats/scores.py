@@ -76,7 +76,8 @@ def _read(folder: Path, measurement: str) -> list[dict[str, Any]]:
 
 def _values(rows: list[dict[str, Any]], metric: str) -> Any:
     """A task of lm-eval may name a metric of its own bits_per_byte: then samples hold it by that name."""
-    stored, scale = (metric, 1.0) if metric in rows[0]["scores"] else _STORED[metric]
+    named = not rows or metric in rows[0]["scores"]
+    stored, scale = (metric, 1.0) if named else _STORED[metric]
     return np.array([row["scores"][stored] * scale for row in rows], dtype=np.float64)
 
 
