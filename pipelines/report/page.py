@@ -22,7 +22,6 @@ from pipelines.report.views.lineage import lineage
 from pipelines.report.views.made import data, exports, merges, training
 from pipelines.report.views.scores import scores
 from pipelines.report.views.search import search
-from pipelines.report.views.sentences import sentence
 from pipelines.report.views.terms import TERMS
 from pipelines.report.views.trust import comparability, limits, provenance, resources
 from pipelines.report.views.verdict import gates, verdict
@@ -31,6 +30,7 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202
 """Control characters, changes of the direction of writing, and halves of characters, none of which a page needs."""
 
 _LONGEST = 4000
+_FILTERS = ("value", "difference", "distance", "interval", "probability", "count")
 
 View = Callable[[Report], dict[str, Any] | None]
 
@@ -104,14 +104,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {
-        "sentence": sentence,
-        **{
-            name: getattr(numbers, name)
-            for name in ("value", "difference", "interval", "probability", "count", "percent")
-        },
-        "distance": numbers.distance,
-    }
+    environment.filters |= {name: getattr(numbers, name) for name in _FILTERS}
     environment.globals |= {"figure": _drawer(), "terms": TERMS}
     return environment
 

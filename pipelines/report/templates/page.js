@@ -1,4 +1,4 @@
-// The page says all it has to say without this script; it copies the command, and keeps the theme where it may.
+// The page says all it has to say without this script: it copies the command, and folds the contents on a phone.
 for (const button of document.querySelectorAll("button.copy")) {
   button.hidden = !navigator.clipboard;
   button.addEventListener("click", async () => {
