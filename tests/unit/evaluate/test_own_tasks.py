@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.evaluate.tasks import Ready, load_task
+from pipelines.evaluate.ready import Ready
+from pipelines.evaluate.tasks import load_task
 
 TASKS = Path(__file__).parents[3] / "evals" / "tasks"
 SCHEMA = "CREATE TABLE A (B TEXT, N TEXT)"
