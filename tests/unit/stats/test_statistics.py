@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -253,6 +255,11 @@ def test_planned_documents_and_detectable_effects_are_inverse():
     assert detectable_pairs(0.1, pairs_for(0.1, 0.03, 0.05), 0.05) == pytest.approx(0.03, rel=0.03)
     assert detectable_pairs(0.2, 20_000, 0.05) == pytest.approx(detectable(math.sqrt(0.2), 20_000, 0.05), rel=0.01)
     assert documents_for(0.5, 0.0, 0.05) is None and pairs_for(0.5, 0.0, 0.05) is None
+
+
+def test_power_is_light_enough_for_a_plan():
+    code = "import sys, pipelines.stats.power; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_guessed_discordance_lies_between_a_tenth_and_a_fifth_and_never_below_the_gain():
