@@ -1,5 +1,6 @@
 """Whether the hub can be reached, asked once and briefly: else every file of a dataset is asked for six times."""
 
+import ssl
 import urllib.error
 import urllib.request
 from functools import cache
@@ -18,10 +19,13 @@ def leave_unless_reachable() -> None:
 
 
 def _answers(url: str) -> bool:
+    """Whatever it answers: a status, or a certificate that another library may trust."""
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_SECONDS).close()
     except urllib.error.HTTPError:
         return True
+    except urllib.error.URLError as error:
+        return isinstance(error.reason, ssl.SSLError)
     except OSError:
         return False
     return True
