@@ -59,12 +59,8 @@ def _build(ready: Ready, manager: TaskManager) -> Any:
     except (TypeError, ValueError, LookupError, AttributeError, ImportError, SyntaxError) as error:
         if "size 0" in str(error):
             raise wrong(ready.where, "has no documents", "", "Name a split or a file that has some") from error
-        raise wrong(
-            ready.where,
-            "lm-eval does not take the task YAML",
-            f"{type(error).__name__}: {error}",
-            f"Mend {ready.yaml.name}",
-        ) from error
+        got, fix = f"{type(error).__name__}: {error}", f"Mend {ready.yaml.name}" if ready.own else _columns(ready)
+        raise wrong(ready.where, "lm-eval does not take the task YAML with these documents", got, fix) from error
 
 
 def _columns(ready: Ready) -> str:
