@@ -93,7 +93,7 @@ def _compared(args: argparse.Namespace) -> str:
         raise wrong("--output", "a comparison is Markdown or JSON", str(args.output), "End the name in .md or .json")
     files = [report_file(run, args.set) for run in args.compare]
     named = list(zip(labels(args.compare), files, strict=True))
-    comparison = load_attribute("pipelines.report.compared:compared")(named, args.chain or len(named) > 2)
+    comparison = load_attribute("pipelines.report.compare.compared:compared")(named, args.chain or len(named) > 2)
     if args.json or args.format == "json" or (args.output and args.output.suffix == ".json"):
         return json.dumps(comparison, indent=1, ensure_ascii=False) + "\n"
-    return str(load_attribute("pipelines.report.compare_page:page")(comparison))
+    return str(load_attribute("pipelines.report.compare.compare_page:page")(comparison))

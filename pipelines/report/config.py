@@ -34,4 +34,4 @@ class ReportConfig(Config):
     currency: str = "USD"
 
 
-STAGE = Stage("report", 4, ReportConfig, run="pipelines.report.run:run", makes="report", packages=("matplotlib",))
+STAGE = Stage("report", 4, ReportConfig, run="pipelines.report.run:run", makes="report", packages=("matplotlib", "jinja2"))

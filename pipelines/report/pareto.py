@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from pipelines.report.search_facts import metric_of
+from pipelines.report.data.search_facts import metric_of
 
 _STYLE = {"svg.hashsalt": "burnish", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
 _KINDS = {True: ("#0072b2", "o", "within the limits"), False: ("#999999", "x", "beyond the limits")}

@@ -7,20 +7,20 @@ from typing import Any
 from pipelines.engine.stage import Inputs
 from pipelines.engine.store import write_json
 from pipelines.engine.worker import load_attribute
-from pipelines.report.collect import collect
 from pipelines.report.config import ReportConfig, ReportFormat
-from pipelines.report.read import read
+from pipelines.report.data.collect import collect
+from pipelines.report.data.read import read
 
 WRITERS: dict[ReportFormat, dict[str, str]] = {
     "markdown": {
-        "report.md": "pipelines.report.render:render",
-        "summary.md": "pipelines.report.render:summary",
+        "report.md": "pipelines.report.markdown.render:render",
+        "summary.md": "pipelines.report.markdown.render:summary",
     },
-    "html": {"report.html": "pipelines.report.page:page"},
-    "junit": {"junit.xml": "pipelines.report.junit:junit"},
-    "annotations": {"annotations.txt": "pipelines.report.annotations:annotations"},
-    "badge": {"badge.svg": "pipelines.report.badge:badge"},
-    "model_card": {"model_card.md": "pipelines.report.model_card:model_card"},
+    "html": {"report.html": "pipelines.report.html.page:page"},
+    "junit": {"junit.xml": "pipelines.report.ci.junit:junit"},
+    "annotations": {"annotations.txt": "pipelines.report.ci.annotations:annotations"},
+    "badge": {"badge.svg": "pipelines.report.ci.badge:badge"},
+    "model_card": {"model_card.md": "pipelines.report.card.model_card:model_card"},
 }
 """By format the files that it makes, each by a function from the report to its text."""
 

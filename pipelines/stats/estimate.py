@@ -52,6 +52,13 @@ def too_few(n: int, clusters: int | None) -> bool:
     return (n if clusters is None else clusters) < LEAST
 
 
+def scarce(pairs: Pairs) -> str:
+    """Why there are too few documents or clusters to judge by; empty where there are enough."""
+    clusters = count(pairs.clusters)
+    unit = "documents" if clusters is None else "clusters of documents"
+    return f"fewer than {LEAST} {unit}" if too_few(len(pairs.base), clusters) else ""
+
+
 def estimate(pairs: Pairs, alpha: float) -> Estimate:
     """Yes-or-no scores by Tango and McNemar, other means and ratios by the bootstrap or clustered t, and sign flips.
 

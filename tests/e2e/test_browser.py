@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.report.collect import collect
-from pipelines.report.page import page
-from pipelines.report.read import read
+from pipelines.report.data.collect import collect
+from pipelines.report.data.read import read
+from pipelines.report.html.page import page
 from tests.e2e.chromium import BROWSER, Tab, browser
 from tests.unit.report import fixture
 

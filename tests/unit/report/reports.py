@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipelines.report.collect import collect
-from pipelines.report.read import read
+from pipelines.report.data.collect import collect
+from pipelines.report.data.read import read
 from tests.unit.report import fixture
 
 

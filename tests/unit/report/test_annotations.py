@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from pipelines.report.annotations import annotations, command
+from pipelines.report.ci.annotations import annotations, command
 from tests.unit.report.reports import gate, report_of
 
 LINE = re.compile(r"::(error|warning|notice) title=([^:,\r\n]*)::([^\r\n]*)")

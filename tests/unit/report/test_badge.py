@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from pipelines.report.badge import COLOURS, badge, text_width
+from pipelines.report.ci.badge import COLOURS, badge, text_width
 from tests.unit.report.reports import gate, report_of
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.report.chain import chain
-from pipelines.report.chain_page import generations
+from pipelines.report.compare.chain import chain
+from pipelines.report.compare.chain_page import generations
 from tests.unit.report.reports import report_of
 
 NAMES = ["one", "two", "three"]

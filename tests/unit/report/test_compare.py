@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.report.compare import NO_SAMPLES, Run, compare
-from pipelines.report.compare_page import page
-from pipelines.report.compared import compared
+from pipelines.report.compare.compare import NO_SAMPLES, Run, compare
+from pipelines.report.compare.compare_page import page
+from pipelines.report.compare.compared import compared
 from pipelines.stats.estimate import estimate
 from pipelines.stats.scores import Pairs, pair, read_scores
 from tests.unit.report import fixture

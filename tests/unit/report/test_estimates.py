@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.report.collect import collect
-from pipelines.report.read import read
+from pipelines.report.data.collect import collect
+from pipelines.report.data.read import read
 from tests.unit.report import fixture
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipelines.report.flips import EXAMPLES, flips, keyed
+from pipelines.report.data.flips import EXAMPLES, flips, keyed
 
 
 def sample(document: str, score: float, answer: str = "", metric: str = "acc") -> dict[str, Any]:

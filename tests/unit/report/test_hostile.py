@@ -18,9 +18,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from pipelines.engine.stage import Artifact
-from pipelines.report.collect import BASE, collect
-from pipelines.report.read import read
-from pipelines.report.render import COMMENT_LIMIT, SECTIONS, render
+from pipelines.report.data.collect import BASE, collect
+from pipelines.report.data.read import read
+from pipelines.report.markdown.render import COMMENT_LIMIT, SECTIONS, render
 from pipelines.report.run import run
 from tests.unit.report import fixture
 from tests.unit.report.test_advised import PAIR, advice

@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from pipelines.report.junit import junit
+from pipelines.report.ci.junit import junit
 from tests.unit.report.fixture import NASTY
 from tests.unit.report.reports import gate, report_of
 

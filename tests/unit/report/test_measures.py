@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.report.measures import contract, flatten, group_means, measures
+from pipelines.report.data.measures import contract, flatten, group_means, measures
 
 
 def found(value: float, **conditions: Any) -> dict[str, Any]:

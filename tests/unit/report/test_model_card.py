@@ -5,9 +5,9 @@ import pytest
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
-from pipelines.report.ancestry import ancestors, relation
-from pipelines.report.card_metadata import LICENCES, Licence, licence
-from pipelines.report.model_card import model_card
+from pipelines.report.card.ancestry import ancestors, relation
+from pipelines.report.card.card_metadata import LICENCES, Licence, licence
+from pipelines.report.card.model_card import model_card
 from tests.unit.report.fixture import NASTY
 from tests.unit.report.reports import gate, report_of
 

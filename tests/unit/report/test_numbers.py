@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.report.charts import forest, sparkline
+from pipelines.report.markdown.charts import forest, sparkline
 from pipelines.report.numbers import (
     BITS,
     NATS,

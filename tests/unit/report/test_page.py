@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.report import page as subject
-from pipelines.report.collect import collect
-from pipelines.report.page import page
-from pipelines.report.read import read
+from pipelines.report.data.collect import collect
+from pipelines.report.data.read import read
+from pipelines.report.html import page as subject
+from pipelines.report.html.page import page
 from tests.unit.report import fixture
 from tests.unit.report.test_search import search
 

@@ -6,10 +6,10 @@ from itertools import combinations
 
 import pytest
 
-from pipelines.report.figures.curves import moving_mean
-from pipelines.report.figures.spec import Curves, Effect, Forest, Line, Mark, Plane, Point
+from pipelines.report.html.figures.curves import moving_mean
+from pipelines.report.html.figures.spec import Curves, Effect, Forest, Line, Mark, Plane, Point
 
-draw = pytest.importorskip("pipelines.report.figures.draw", reason="needs the extra report").draw
+draw = pytest.importorskip("pipelines.report.html.figures.draw", reason="needs the extra report").draw
 
 FOREST = Forest(
     "best less base",

@@ -2,12 +2,12 @@
 
 import pytest
 
-from pipelines.report.figures.spec import Mark
-from pipelines.report.views.effects import direction, marks
-from pipelines.report.views.kept import front
-from pipelines.report.views.lineage import depths, layout, reduced
-from pipelines.report.views.sentences import sentence
-from pipelines.report.views.words import duration, lines, settings, size
+from pipelines.report.html.figures.spec import Mark
+from pipelines.report.html.views.effects import direction, marks
+from pipelines.report.html.views.kept import front
+from pipelines.report.html.views.lineage import depths, layout, reduced
+from pipelines.report.html.views.sentences import sentence
+from pipelines.report.html.views.words import duration, lines, settings, size
 
 ROW = {"name": "tickets/exact_match", "kind": "mean", "lower_is_better": False}
 GATE = {"name": "tickets/exact_match", "suite": "test", "base": 0.25, "threshold": 0.05}

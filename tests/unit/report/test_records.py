@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.engine.stage import Artifact
 from pipelines.engine.store import Record
-from pipelines.report.records import lineage, resources, settings
+from pipelines.report.data.records import lineage, resources, settings
 
 
 def record(name: str, key: str, inputs: dict[str, str], **numbers: Any) -> Record:

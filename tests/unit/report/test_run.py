@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from pipelines.engine.stage import Artifact
 from pipelines.report.config import FORMATS, ReportConfig
-from pipelines.report.render import COMMENT_LIMIT, GIVES_WAY, SECTIONS, marker, render
+from pipelines.report.markdown.render import COMMENT_LIMIT, GIVES_WAY, SECTIONS, marker, render
 from pipelines.report.run import run
 from tests.timeless import timeless
 from tests.unit.report import fixture

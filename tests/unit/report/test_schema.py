@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from pipelines.report.collect import SCHEMA_VERSION, collect
-from pipelines.report.read import read
+from pipelines.report.data.collect import SCHEMA_VERSION, collect
+from pipelines.report.data.read import read
 from tests.unit.report import fixture
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "report.schema.json").read_text(encoding="utf-8"))

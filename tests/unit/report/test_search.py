@@ -10,9 +10,9 @@ import pytest
 
 from pipelines.engine.stage import Artifact
 from pipelines.report import run as room
+from pipelines.report.markdown.searched import BEST
 from pipelines.report.pareto import draw
 from pipelines.report.run import run
-from pipelines.report.searched import BEST
 from tests.unit.report import fixture
 
 TRIALS = 14

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from pipelines.report.changed import canaries
-from pipelines.report.flow import MOST, lineage
-from pipelines.report.judged import gates, verdict
-from pipelines.report.kept import learned_and_kept
-from pipelines.report.origin import comparability, limits
-from pipelines.report.render import SUMMARY_LIMIT, render, summary
-from pipelines.report.scored import scores
-from pipelines.report.spent import resources
+from pipelines.report.markdown.changed import canaries
+from pipelines.report.markdown.flow import MOST, lineage
+from pipelines.report.markdown.judged import gates, verdict
+from pipelines.report.markdown.kept import learned_and_kept
+from pipelines.report.markdown.origin import comparability, limits
+from pipelines.report.markdown.render import SUMMARY_LIMIT, render, summary
+from pipelines.report.markdown.scored import scores
+from pipelines.report.markdown.spent import resources
 from tests.unit.report.test_estimates import reported
 
 
