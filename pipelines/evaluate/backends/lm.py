@@ -89,7 +89,7 @@ class ServedLM(TemplateLM):  # type: ignore[misc]
         whole = [self._decoded(answer) for answer in written]
         ends = [[*one.stop, self.tokenizer.decode(self.eot_token_id)] for one in asked]
         self.generated = [
-            Generated(answer.cut and not any(end in text for end in stop))
+            Generated(answer.cut and not any(end in text for end in stop), answer.finite)
             for answer, text, stop in zip(written, whole, ends, strict=True)
         ]
         return [str(postprocess_generated_text(text, stop, None)) for text, stop in zip(whole, ends, strict=True)]

@@ -21,6 +21,8 @@ from pipelines.evaluate.subject import Subject, Tick
 from pipelines.evaluate.texts import first_token, windows
 from pipelines.hf.models import load_tokenizer
 
+SPARE = 2
+"""To score n tokens of input, the token after them is sent too, and one more must have room to be generated."""
 _UNTOLD = "as served"
 
 
@@ -99,13 +101,10 @@ def listed(client: Client, name: str, model: str) -> dict[str, Any]:
 
 
 def _max_length(folder: Path, words: PreTrainedTokenizerBase, asked: int | None, context: int | None) -> int:
-    """The hf backend's length where the server takes that much.
-
-    To score n tokens of input, the token after them is sent too, and one more must have room to be generated.
-    """
+    """The hf backend's length where the server takes that much."""
     own = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     length = int(asked or resolve_max_length(own, words))
-    return length if context is None else min(length, context - 2)
+    return length if context is None else min(length, context - SPARE)
 
 
 def _version(client: Client) -> str | None:

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from lm_eval.models.utils import resolve_max_length
+from transformers import AutoConfig
 from urllib3.exceptions import HTTPError
 
 from pipelines.engine.environment import scrubbed
@@ -22,7 +24,7 @@ from pipelines.engine.progress import progress
 from pipelines.engine.stage import Artifact
 from pipelines.errors import UserError, wrong
 from pipelines.evaluate.backends.client import Client, connect
-from pipelines.evaluate.backends.server import listed, subject
+from pipelines.evaluate.backends.server import SPARE, listed, subject
 from pipelines.evaluate.config import EvaluateConfig, Vllm
 from pipelines.evaluate.subject import Subject
 from pipelines.hf.folder import describe
@@ -67,7 +69,7 @@ def open_vllm(config: EvaluateConfig, model: Artifact) -> Iterator[Subject]:
     _check_arguments(backend)
     environment = find_environment(backend)
     dtype = describe(model.path)["dtype"] if backend.dtype == "auto" else backend.dtype
-    arguments = server_arguments(environment, backend, dtype, config.batch_size)
+    arguments = server_arguments(environment, backend, dtype, config.batch_size, _context(config, model))
     facts = {
         "backend": backend.kind,
         "vllm": environment.vllm,
@@ -99,15 +101,23 @@ def find_environment(backend: Vllm) -> Environment:
     return Environment(python, found, versions.get("torch", "unknown"), "cpu" if on_cpu else "cuda")
 
 
-def server_arguments(environment: Environment, backend: Vllm, dtype: str, rows: int) -> list[str]:
+def _context(config: EvaluateConfig, model: Artifact) -> int | None:
+    """The longest sequence to make room for: what max_length asks for where the model takes more, else its own."""
+    own = resolve_max_length(AutoConfig.from_pretrained(model.path, local_files_only=True, trust_remote_code=False))
+    wanted = config.max_length and config.max_length + SPARE
+    return wanted if wanted and wanted < own else None
+
+
+def server_arguments(environment: Environment, backend: Vllm, dtype: str, rows: int, context: int | None) -> list[str]:
     """What vLLM is told beside the model and the port.
 
     The dtype is always named, for vLLM turns float32 weights into bfloat16 by itself. No prompt is answered from
     what was kept of another, and without a GPU nothing is compiled.
     """
     ours = ["--dtype", dtype, "--seed", "0", "--max-num-seqs", str(rows), "--no-enable-prefix-caching"]
-    eager = ["--enforce-eager"] if environment.device == "cpu" else []
-    return [*ours, *eager, *(word for name, value in backend.arguments.items() for word in _argument(name, value))]
+    ours += ["--enforce-eager"] if environment.device == "cpu" else []
+    ours += ["--max-model-len", str(context)] if context else []
+    return [*ours, *(word for name, value in backend.arguments.items() for word in _argument(name, value))]
 
 
 def _argument(name: str, value: str | int | float | bool) -> list[str]:

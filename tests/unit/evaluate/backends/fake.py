@@ -17,7 +17,8 @@ from pipelines.hf.models import load_model, load_tokenizer
 class Fake(ThreadingHTTPServer):
     """`replies` are answered first, each once, as (status, headers, body); the other attributes are mistakes.
 
-    `extended` says whether it knows vLLM's extensions of the protocol, `seen` is every request that it got.
+    `extended` says whether it knows vLLM's extensions of the protocol, `seen` is every request that it got. `poison` is
+    what becomes of a log-probability that is none: a NaN, a null, or an answer that is refused.
     """
 
     daemon_threads = True
@@ -27,7 +28,7 @@ class Fake(ThreadingHTTPServer):
         self.model, self.words = load_model(folder), load_tokenizer(folder)
         self.served, self.context, self.extended = "tuned", 512, True
         self.replies: list[tuple[int, dict[str, str], str]] = []
-        self.key, self.bos, self.scoring, self.poison, self.shift = "", False, True, False, 0
+        self.key, self.bos, self.scoring, self.poison, self.shift = "", False, True, "", 0
         self.strict, self.delays = False, [0.0]
         self.seen: list[dict[str, Any]] = []
         self.lock = threading.Lock()
@@ -92,9 +93,13 @@ def _complete(server: Fake, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     prompt = [server.words.bos_token_id, *body["prompt"]] if server.bos else list(body["prompt"])
     if len(prompt) + body["max_tokens"] > server.context:
         return 400, {"error": {"message": f"this model's maximum context length is {server.context} tokens"}}
+    if server.poison == "refused" and body.get("logprobs"):
+        return 400, {"error": {"message": "Out of range float values are not JSON compliant"}}
     made, reason = _generate(server, prompt, body["max_tokens"], body.get("stop") or [])
     text = server.words.decode([token + server.shift for token in made], skip_special_tokens=True)
     choice: dict[str, Any] = {"index": 0, "text": text, "finish_reason": reason, "logprobs": None}
+    if body.get("logprobs") and server.scoring and not body.get("echo"):
+        choice["logprobs"] = {"token_logprobs": [float("nan")] if server.poison else [-1.0]}
     if body.get("echo") and server.scoring:
         choice["text"] = server.words.decode([token + server.shift for token in prompt]) + text
         choice["logprobs"] = _logprobs(server, prompt + made, server.extended and bool(extensions))
@@ -121,7 +126,7 @@ def _logprobs(server: Fake, tokens: list[int], named: bool) -> dict[str, Any]:
     own = [row[token].item() for row, token in zip(rows, tokens[1:], strict=True)]
     best = [row.max(0) for row in rows]
     if server.poison:
-        own[-2] = float("nan")
+        own[-2] = None if server.poison == "null" else float("nan")
     top = [
         {f"token_id:{int(place)}" if named else "best": value.item(), name: mine}
         for (value, place), name, mine in zip(best, names[1:], own, strict=True)

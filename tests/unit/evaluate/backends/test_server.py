@@ -1,6 +1,7 @@
 """A served model against the same model in this process, and every way in which a server can be wrong."""
 
 import json
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,10 +9,11 @@ import pytest
 
 from pipelines.engine.stage import Artifact
 from pipelines.errors import UserError
-from pipelines.evaluate.backends import client
+from pipelines.evaluate.backends import client, completions, lm
 from pipelines.evaluate.backends.hf import open_hf
 from pipelines.evaluate.backends.server import open_server
 from pipelines.evaluate.config import EvaluateConfig
+from pipelines.evaluate.score import NotFinite
 from pipelines.evaluate.subject import Generated
 from tests.unit.evaluate.backends.fake import Fake, running
 from tests.unit.evaluate.conftest import evaluate, read_samples
@@ -245,17 +247,29 @@ def test_server_that_takes_no_token_ids_is_refused(pico_base, fake):
         opened(fake, pico_base).__enter__()
 
 
-def test_log_probability_that_is_no_number_is_refused(pico_base, fake):
+@pytest.mark.parametrize("poison", ["nan", "null", "refused"])
+def test_log_probability_that_is_no_number_is_told_as_none(pico_base, fake, poison):
     with opened(fake, pico_base) as served:
-        fake.poison = True
-        with pytest.raises(UserError, match=r"no finite number \(got nan\)"):
-            served.lm.loglikelihood(requests(("fox", " dog")))
+        fake.poison = poison
+        ((score, greedy),) = served.lm.loglikelihood(requests(("fox", " dog")))
+        assert math.isnan(score) and not greedy
+        assert math.isnan(served.nlls(["hello"], 64, lambda *_: None)[0])
+        served.lm.generate_until(requests(ask("fox")))
+        assert not served.generated()[0].finite
 
 
-def test_broken_weights_are_refused_before_anything_is_measured(pico_base, fake):
-    fake.poison = True
-    with pytest.raises(UserError, match="no finite number"):
+@pytest.mark.parametrize("poison", ["nan", "null", "refused"])
+def test_broken_weights_are_refused_before_anything_is_measured(pico_base, fake, poison):
+    fake.poison = poison
+    with pytest.raises(NotFinite, match="gives log-probabilities that are no numbers"):
         opened(fake, pico_base).__enter__()
+
+
+def test_stage_names_the_document_whose_score_is_no_number(pico_base, fake, suite_folder, tmp_path, monkeypatch):
+    fake.served, honest = "model", completions.score
+    monkeypatch.setattr(lm, "score", lambda *row: (math.nan, False) if len(row[1]) > 20 else honest(*row))
+    with pytest.raises(NotFinite, match=r"suite.tasks.colours: a log-likelihood of document q\d+ is no number"):
+        evaluate(pico_base, choice(suite_folder), tmp_path / "out", backend={"kind": "server", "url": fake.url})
 
 
 def test_prompt_is_cut_to_the_context_of_the_server(pico_base, fake):

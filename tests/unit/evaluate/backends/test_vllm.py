@@ -93,7 +93,7 @@ def test_server_is_gone_after_the_stage_is_killed(number):
     """Not even children that the server leaves behind go on."""
     stage = f"""
 import subprocess, sys, time
-server = [sys.executable, "-c", "import os, time; os.fork(); os.write(1, f'{{os.getpid()}} '.encode()); time.sleep(600)"]
+server = [sys.executable, "-c", "import os, time; os.fork(); os.write(1, b'%d ' % os.getpid()); time.sleep(600)"]
 guard = [sys.executable, "-m", "{vllm._GUARD}", *server]
 pipe = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
 time.sleep(600)
@@ -142,28 +142,24 @@ def test_server_gets_no_launcher_nor_network(environment, monkeypatch):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_model_is_served_in_the_dtype_of_its_files(environment, tmp_path, dtype):
     folder = pico.save_model(tmp_path / "model", 0, dtype=DTYPES[dtype])
-    asked = {"model": "tuned", "suite": SUITE, "backend": backend(environment), "batch_size": 3}
+    asked = {"model": "tuned", "suite": SUITE, "backend": backend(environment), "batch_size": 3, "max_length": 64}
     with pytest.raises(UserError, match="vLLM ended"):
         open_vllm(EvaluateConfig.model_validate(asked), Artifact("tuned", "model", folder, "k")).__enter__()
     arguments = told()["arguments"]
     assert arguments[arguments.index("--dtype") + 1] == dtype
     assert arguments[arguments.index("--model") + 1] == str(folder)
     assert arguments[arguments.index("--max-num-seqs") + 1] == "3"
+    assert arguments[arguments.index("--max-model-len") + 1] == "66"
 
 
 def test_arguments_become_flags():
     asked = {"max_model_len": 64, "enable-chunked-prefill": False, "trust-remote-code": True}
-    cpu = server_arguments(Environment(Path("p"), "1", "2", "cpu"), backend(None, arguments=asked), "float32", 4)
-    assert cpu[-5:] == [
-        "--enforce-eager",
-        "--max-model-len",
-        "64",
-        "--no-enable-chunked-prefill",
-        "--trust-remote-code",
-    ]
-    assert "--no-enable-prefix-caching" in cpu
+    cpu = server_arguments(Environment(Path("p"), "1", "2", "cpu"), backend(None, arguments=asked), "float32", 4, 66)
+    assert cpu[-4:] == ["--max-model-len", "64", "--no-enable-chunked-prefill", "--trust-remote-code"]
+    assert "--enforce-eager" in cpu
+    assert "--no-enable-prefix-caching" in cpu and cpu.index("66") < cpu.index("64")
     assert "--enforce-eager" not in server_arguments(
-        Environment(Path("p"), "1", "2", "cuda"), backend(None), "bfloat16", 4
+        Environment(Path("p"), "1", "2", "cuda"), backend(None), "bfloat16", 4, None
     )
 
 
