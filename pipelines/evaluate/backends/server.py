@@ -28,15 +28,18 @@ _UNTOLD = "as served"
 
 @contextmanager
 def open_server(config: EvaluateConfig, model: Artifact) -> Iterator[Subject]:
-    """The model as the server of `config.backend` serves it. UserError where it cannot be measured there."""
+    """The model as the server of `config.backend` serves it. UserError where it cannot be measured there.
+
+    Of a recipe's evaluation, `models` holds this one model only, by the name that the recipe has for it.
+    """
     backend = config.backend
     assert isinstance(backend, Server)
     client = connect(backend.url, backend.api_key, os.environ.get(backend.api_key, ""), backend.concurrency)
-    name = backend.models.get(model.name, model.name)
-    entry = listed(client, name, model.name)
+    known, name = next(iter(backend.models.items()), (model.name, model.name))
+    entry = listed(client, name, known)
     software = f"{entry.get('owned_by') or 'unknown'} {_version(client) or ''}".strip()
     facts = {"backend": backend.kind, "server": software, "dtype": _UNTOLD, "device": _UNTOLD}
-    note = f"{model.name} was measured as {name} of a server: that these are its weights is the server's word"
+    note = f"{known} was measured as {name} of a server: that these are its weights is the server's word"
     found = subject(client, name, model.path, config.max_length, entry, backend.concurrency, facts, (note,))
     if config.suite.texts:
         found.lm.require_scores()

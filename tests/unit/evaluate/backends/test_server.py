@@ -163,8 +163,9 @@ def test_model_of_another_name_is_told_with_the_names_there(pico_base, fake):
     with pytest.raises(UserError) as error, opened(fake, pico_base):
         pass
     assert "no model of this name for tuned (got tuned). Did you mean models: {tuned: tuned-v2}?" in told(error)
-    with opened(fake, pico_base, models={"tuned": "tuned-v2"}) as served:
-        assert served.lm.endpoint.model == "tuned-v2"
+    config, _ = settings(pico_base, kind="server", url=fake.url, models={"tuned": "tuned-v2"})
+    with open_server(config, Artifact("train.tuned", "model", pico_base, "k")) as served:
+        assert served.lm.endpoint.model == "tuned-v2" and served.notes[0].startswith("tuned was measured as tuned-v2")
 
 
 def test_busy_server_is_asked_again(pico_base, fake):
