@@ -34,4 +34,6 @@ class ReportConfig(Config):
     currency: str = "USD"
 
 
-STAGE = Stage("report", 4, ReportConfig, run="pipelines.report.run:run", makes="report", packages=("matplotlib", "jinja2"))
+STAGE = Stage(
+    "report", 4, ReportConfig, run="pipelines.report.run:run", makes="report", packages=("matplotlib", "jinja2")
+)

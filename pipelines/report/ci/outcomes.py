@@ -3,13 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pipelines.report.asked import asked
 from pipelines.report.data.collect import Report
-from pipelines.report.numbers import distance, value
 
 Outcome = Literal["failed", "unclear", "passed"]
-
-_WORDS = {"improve": "improve by", "no_regression": "lose at most", "at_least": "reach", "drift": "drift at most"}
-_OWN_VALUE = "at_least"
 
 
 def outcome(report: Report, gate: Mapping[str, Any]) -> Outcome:
@@ -31,5 +28,4 @@ def blind(gate: Mapping[str, Any]) -> bool:
 
 def title(gate: Mapping[str, Any]) -> str:
     """What is asked, as plain text: tickets/exact_match improve by 5.0 pp."""
-    written = value if gate["rule"] == _OWN_VALUE else distance
-    return f"{gate['name']} {_WORDS[gate['rule']]} {written(gate['threshold'], gate['unit'])}"
+    return f"{gate['name']} {asked(gate)}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.report.ci.outcomes import title
+from pipelines.report.asked import asked, bounds
 from pipelines.report.compare.chain_page import generations
 from pipelines.report.compare.compare import Comparison
 from pipelines.report.markdown.blocks import bullets, section, table
@@ -55,12 +55,11 @@ def _gates(comparison: Comparison, runs: Sequence[str]) -> str:
 def _judged(gate: Mapping[str, Any] | None) -> str:
     if gate is None:
         return ABSENT
-    asked = title(gate).removeprefix(f"{gate['name']} ")
-    bounds = interval(gate["low"], gate["high"], gate["unit"])
     told = (
         difference(gate["delta"], gate["unit"]) if gate["delta"] is not None else value(gate["candidate"], gate["unit"])
     )
-    return f"**{gate['verdict']}** {told}{'' if bounds == ABSENT else f' {bounds}'}, asked: {asked}"
+    span = bounds(gate)
+    return f"**{gate['verdict']}** {told}{'' if span == ABSENT else f' {span}'}, asked: {asked(gate)}"
 
 
 def _scores(comparison: Comparison, runs: Sequence[str]) -> str:
@@ -83,8 +82,8 @@ def _change(change: Mapping[str, Any] | None, unit: str) -> str:
         return ABSENT
     if "differs" in change:
         return "not comparable"
-    bounds = interval(change["low"], change["high"], unit)
-    return difference(change["delta"], unit) + ("" if bounds == ABSENT else f" {bounds}")
+    span = interval(change["low"], change["high"], unit)
+    return difference(change["delta"], unit) + ("" if span == ABSENT else f" {span}")
 
 
 def _remarks(comparison: Comparison, runs: Sequence[str]) -> Iterator[str]:

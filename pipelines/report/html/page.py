@@ -30,7 +30,7 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202
 """Control characters, changes of the direction of writing, and halves of characters, none of which a page needs."""
 
 _LONGEST = 4000
-_FILTERS = ("value", "difference", "distance", "interval", "probability", "count")
+_FILTERS = ("value", "difference", "distance", "probability", "count")
 
 View = Callable[[Report], dict[str, Any] | None]
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pipelines.report.asked import OWN_VALUE, asked, bounds
 from pipelines.report.data.collect import Report
 from pipelines.report.markdown.blocks import bullets, folded, section, table
 from pipelines.report.numbers import (
@@ -15,15 +16,12 @@ from pipelines.report.numbers import (
     interval,
     level,
     probability,
-    span,
     value,
 )
 from pipelines.report.text import name, prose
 
 _BADGES = {"PASS": "\u2705", "FAIL": "\u274c", "INCONCLUSIVE": "\u26a0\ufe0f"}
 _IN_SENTENCE = 4
-_OWN_VALUE = "at_least"
-_RULES = {"improve": "improve by", "no_regression": "lose at most", _OWN_VALUE: "reach", "drift": "drift at most"}
 
 
 def verdict(report: Report) -> str:
@@ -79,12 +77,12 @@ def _part(part: Mapping[str, Any]) -> str:
 
 def _gate_in_words(gate: Mapping[str, Any]) -> str:
     unit = gate["unit"]
-    if gate["rule"] == _OWN_VALUE:
-        return f"{name(gate['name'])} {value(gate['candidate'], unit)} {span(gate['low'], gate['high'], unit)}"
+    if gate["rule"] == OWN_VALUE:
+        return f"{name(gate['name'])} {value(gate['candidate'], unit)} {bounds(gate)}"
     if gate["delta"] is None:
         return f"{name(gate['name'])} not comparable"
-    bounds = interval(gate["low"], gate["high"], unit)
-    return f"{name(gate['name'])} {difference(gate['delta'], unit)}" + ("" if bounds == ABSENT else f" {bounds}")
+    span = bounds(gate)
+    return f"{name(gate['name'])} {difference(gate['delta'], unit)}" + ("" if span == ABSENT else f" {span}")
 
 
 def _tally(gates: list[Mapping[str, Any]]) -> str:
@@ -100,15 +98,15 @@ def _held(report: Report) -> list[str]:
 
 
 def _row(gate: Mapping[str, Any]) -> list[str]:
-    unit, own = gate["unit"], gate["rule"] == _OWN_VALUE
+    unit = gate["unit"]
     clusters = f" ({count(gate['clusters'])} clusters)" if gate["clusters"] else ""
     return [
         f"{name(gate['name'])} ({name(gate['suite'])})",
-        f"{_RULES[gate['rule']]} {(value if own else distance)(gate['threshold'], unit)}",
+        asked(gate),
         value(gate["base"], unit),
         value(gate["candidate"], unit),
         difference(gate["delta"], unit),
-        (span if own else interval)(gate["low"], gate["high"], unit),
+        bounds(gate),
         probability(gate["p_holm"]),
         distance(gate["mde"], unit),
         f"{count(gate['n'])}{clusters}",
@@ -123,9 +121,9 @@ def _says(gate: Mapping[str, Any]) -> str:
 
 def _seeds(gate: Mapping[str, Any]) -> str:
     over, unit = gate["over_seeds"], gate["unit"]
-    bounds = interval(over["low"], over["high"], unit)
+    span = interval(over["low"], over["high"], unit)
     return (
-        f"{name(gate['name'])} over {count(over['seeds'])} seeds: {difference(over['delta'], unit)} {bounds}; between "
+        f"{name(gate['name'])} over {count(over['seeds'])} seeds: {difference(over['delta'], unit)} {span}; between "
         f"seeds it varies by {distance(over['sd_seeds'], unit)} (standard deviation)."
     )
 
@@ -134,5 +132,5 @@ def _legend(gates: list[Mapping[str, Any]]) -> Iterator[str]:
     yield "MDE: the smallest difference that this many documents show four times out of five."
     if any(gate["needed"] for gate in gates):
         yield "Needed: documents that would show what the gate asks about."
-    if any(gate["rule"] == _OWN_VALUE for gate in gates):
+    if any(gate["rule"] == OWN_VALUE for gate in gates):
         yield "A gate that asks what is reached has the interval of the candidate's own value."

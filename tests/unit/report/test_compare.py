@@ -147,6 +147,12 @@ def test_compare_tells_verdicts_gates_settings_data_and_resources(tmp_path: Path
     assert "99.00 GB" in text and " USD | - |" in text
 
 
+def test_compare_writes_a_value_of_its_own_without_a_sign(tmp_path: Path) -> None:
+    own = gate(rule="at_least", threshold=0.2, delta=None, low=0.29, high=0.48)
+    text = page(compare([Run("a", report_of(tmp_path, [own])), Run("b", report_of(tmp_path / "b", [own]))]))
+    assert "**PASS** 38.0 % [29.0 %, 48.0 %], asked: reach 20.0 %" in text
+
+
 def test_compare_tells_two_gates_of_one_score_and_rule_apart(tmp_path: Path) -> None:
     gates = [gate(threshold=0.05), gate("FAIL", threshold=0.4)]
     found = compare([Run("a", report_of(tmp_path, gates)), Run("b", report_of(tmp_path / "b", gates))])

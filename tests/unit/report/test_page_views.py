@@ -3,14 +3,17 @@
 import pytest
 
 from pipelines.report.html.figures.spec import Mark
-from pipelines.report.html.views.effects import direction, marks
+from pipelines.report.html.views.answers import flips
+from pipelines.report.html.views.effects import candidate_forests, direction, marks
 from pipelines.report.html.views.kept import front
 from pipelines.report.html.views.lineage import depths, layout, reduced
 from pipelines.report.html.views.sentences import sentence
 from pipelines.report.html.views.words import duration, lines, settings, size
 
 ROW = {"name": "tickets/exact_match", "kind": "mean", "lower_is_better": False}
-GATE = {"name": "tickets/exact_match", "suite": "test", "base": 0.25, "threshold": 0.05}
+GATE = {
+    "name": "tickets/exact_match", "scores": ["tickets/exact_match"], "suite": "test", "base": 0.25, "threshold": 0.05,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,7 @@ def test_direction_is_what_an_interval_without_zero_says(low, high, lower, expec
         ("no_regression", ROW | {"lower_is_better": True}, [Mark("allowed", 0.05, -1)]),
         ("at_least", ROW, [Mark("asked", -0.2, 1)]),
         ("drift", ROW, [Mark("allowed", 0.05, -1), Mark("allowed", -0.05, 1)]),
+        ("drift", ROW | {"name": "general", "names": ["tickets/exact_match", "facts/acc"]}, []),
     ],
 )
 def test_marks_stand_where_a_gate_draws_the_line(rule, row, expected):
@@ -44,8 +48,41 @@ def test_marks_stand_where_a_gate_draws_the_line(rule, row, expected):
 
 
 def test_marks_of_other_suites_and_scores_are_left_out():
-    gates = [GATE | {"rule": "improve", "suite": "dev"}, GATE | {"rule": "improve", "name": "other/acc"}]
+    gates = [GATE | {"rule": "improve", "suite": "dev"}, GATE | {"rule": "improve", "scores": ["other/acc"]}]
     assert marks(gates, "test", ROW) == ()
+
+
+def test_drift_of_kl_has_a_mark_on_one_side_only():
+    gate = GATE | {"rule": "drift", "name": "chats/kl", "scores": ["chats/kl"]}
+    row = {"name": "chats/kl", "lower_is_better": True}
+    assert marks([gate], "test", row) == (Mark("allowed", 0.05, -1),)
+
+
+def test_forest_has_a_row_for_a_mean_that_a_gate_judges():
+    names = ["facts/acc", "more/acc"]
+    numbers = {"unit": "share", "lower_is_better": False}
+    seen = {"best": {"delta": 0.02, "low": -0.01, "high": 0.05}}
+    group = {**numbers, "group": "general", "names": names, "means": {"base": 0.5, "best": 0.52}, "estimates": seen}
+    suite = {"models": ["base", "best"], "rows": [], "estimates": {}, "groups": [group]}
+    gate = GATE | {"rule": "no_regression", "name": "general (mean of 2)", "scores": names}
+    (forest,) = candidate_forests({"candidate": "best", "suites": {"test": suite}, "gates": [gate]}, "test")
+    (effect,) = forest.effects
+    assert (effect.label, effect.delta, effect.marks) == ("general (mean of 2)", 0.02, (Mark("allowed", -0.05, 1),))
+
+
+@pytest.mark.parametrize(("kind", "right"), [("worst", [True, False]), ("best", [False, True])])
+@pytest.mark.parametrize("better", [0.0, 1.0])
+def test_answers_are_right_where_the_score_is_the_better_one(kind, right, better):
+    sides = dict(zip(("base", "candidate"), right, strict=True))
+    example = {
+        "id": "1", "prompt": "", "target": "", "answers": {"base": "a", "candidate": "b"},
+        "scores": {side: better if is_right else 1 - better for side, is_right in sides.items()},
+    }  # fmt: skip
+    flip = {"name": "t/leak", "suite": "test", "n": 1, "binary": True, "worse": 1, "better": 1, "worst": [], "best": []}
+    flip |= {"worse_adjusted": None, "better_adjusted": None, kind: [example]}
+    shown = flips({"candidate": "best", "flips": [flip]})
+    assert shown is not None
+    assert [answer["right"] for answer in shown["rows"][0]["folds"][0]["examples"][0]["answers"]] == right
 
 
 def test_front_has_the_points_that_no_other_one_beats():

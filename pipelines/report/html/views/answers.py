@@ -28,7 +28,7 @@ def _flip(report: Report, flip: Mapping[str, Any]) -> dict[str, Any]:
         {
             "title": word,
             "total": flip[total],
-            "examples": [_example(report, flip, example) for example in flip[examples]],
+            "examples": [_example(report, flip["binary"], examples, example) for example in flip[examples]],
         }
         for word, total, examples in zip(words, ("worse", "better"), ("worst", "best"), strict=True)
     ]
@@ -44,12 +44,13 @@ def _flip(report: Report, flip: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _example(report: Report, flip: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, Any]:
+def _example(report: Report, binary: bool, kind: str, example: Mapping[str, Any]) -> dict[str, Any]:
+    """Of yes-or-no scores the base is right in the worst and wrong in the best, whichever way the score goes."""
     answers = [
         {
             "model": model,
             "text": lines(example["answers"][key]),
-            "right": example["scores"][key] == 1 if flip["binary"] else None,
+            "right": (key == BASE) == (kind == "worst") if binary else None,
             "score": plain(example["scores"][key]),
         }
         for key, model in ((BASE, BASE), ("candidate", report["candidate"]))

@@ -41,9 +41,10 @@ def direction(low: float | None, high: float | None, lower_is_better: bool) -> D
 def marks(gates: Sequence[Gate], suite: str, row: Mapping[str, Any]) -> tuple[Mark, ...]:
     """What the gates on a score, or on its group, ask of its difference to the base."""
     good = -1 if row["lower_is_better"] else 1
+    names = row.get("names", [row["name"]])
     found: dict[Mark, None] = {}
     for gate in gates:
-        if (gate["suite"], gate["name"]) != (suite, row["name"]) or gate["threshold"] is None:
+        if (gate["suite"], gate["scores"]) != (suite, names) or gate["threshold"] is None:
             continue
         size = gate["threshold"]
         if gate["rule"] == "improve":
@@ -54,7 +55,7 @@ def marks(gates: Sequence[Gate], suite: str, row: Mapping[str, Any]) -> tuple[Ma
             found[Mark("asked", size - gate["base"], good)] = None
         elif gate["rule"] == "drift":
             found[Mark("allowed", size, -1)] = None
-            if row["kind"] != "ratio" or row["name"].rpartition("/")[2] != "kl":
+            if names[0].rpartition("/")[2] != "kl":
                 found[Mark("allowed", -size, 1)] = None
     return tuple(found)
 
@@ -81,12 +82,17 @@ def candidate_forests(report: Report, title: str) -> list[Forest]:
 
 
 def judged_means(report: Report, title: str) -> list[dict[str, Any]]:
-    """The groups of a suite whose mean a gate judges, in the form of a row of scores."""
-    judged = [(gate["name"], gate["scores"]) for gate in report["gates"] if gate["suite"] == title]
+    """The groups of a suite whose mean a gate judges, in the form of a row of scores, by the name of the gate."""
+    judged = {
+        gate["name"]: gate["scores"]
+        for gate in report["gates"]
+        if gate["suite"] == title and gate["scores"] != [gate["name"]]
+    }
     return [
-        {**group, "name": group["group"], "values": group["means"], "kind": "mean"}
+        {**group, "name": name, "values": group["means"]}
+        for name, scores in judged.items()
         for group in report["suites"][title]["groups"]
-        if (group["group"], group["names"]) in judged
+        if group["names"] == scores
     ]
 
 

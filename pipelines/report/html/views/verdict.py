@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from pipelines.report.asked import WORDS, bounds, limit
 from pipelines.report.data.collect import BASE, Report
 from pipelines.report.html.views.sentences import sentence
 from pipelines.report.html.views.words import duration, size
@@ -10,14 +11,6 @@ from pipelines.report.markdown import judged
 from pipelines.report.numbers import ABSENT, NUMBER, SHARE, difference, distance, interval, value
 
 _GROUPS = 3
-RULES = {
-    "improve": "gain at least",
-    "no_regression": "lose at most",
-    "at_least": "reach at least",
-    "drift": "move at most",
-}
-
-
 NO_BREAK = "\u00a0"
 _NOT_PASSED = {"FAIL": "failed", "INCONCLUSIVE": "inconclusive"}
 
@@ -74,19 +67,18 @@ def _learned(report: Report) -> Iterator[Tile]:
     for group in compared[0]["groups"][:_GROUPS] if compared and model != BASE else ():
         base, last, unit = group["means"][BASE], group["means"][model], group["unit"]
         seen = group["estimates"].get(model, {})
-        bounds = interval(seen.get("low"), seen.get("high"), unit)
+        span = interval(seen.get("low"), seen.get("high"), unit)
         mean = f", mean of {group['scores']}" if group["scores"] > 1 else ""
         label = f"{group['group']}{mean}" if unit in (SHARE, NUMBER) else f"{group['group']}, {unit}{mean}"
         told = [f"{value(base, unit)} \u2192 {value(last, unit)}"]
-        yield Tile(difference(last - base, unit), label, told if bounds == ABSENT else [bounds, *told])
+        yield Tile(difference(last - base, unit), label, told if span == ABSENT else [span, *told])
 
 
 def _gate(gate: Mapping[str, Any]) -> dict[str, Any]:
-    unit = gate["unit"]
-    limit = value(gate["threshold"], unit) if gate["rule"] == "at_least" else distance(gate["threshold"], unit)
     return {
         **gate,
-        "asks": f"{RULES[gate['rule']]} {limit.replace(' ', NO_BREAK)}",
+        "asks": f"{WORDS[gate['rule']]} {limit(gate).replace(' ', NO_BREAK)}",
+        "bounds": bounds(gate),
         "detail": list(_behind(gate)),
     }
 
@@ -100,9 +92,9 @@ def _behind(gate: Mapping[str, Any]) -> Iterator[str]:
     if len(gate["scores"]) > 1:
         yield f"mean of {', '.join(gate['scores'])}"
     if seeds := gate["over_seeds"]:
-        bounds = interval(seeds["low"], seeds["high"], gate["unit"])
+        span = interval(seeds["low"], seeds["high"], gate["unit"])
         spread = distance(seeds["sd_seeds"], gate["unit"])
         delta = difference(seeds["delta"], gate["unit"])
-        yield f"over {seeds['seeds']} seeds {delta} {bounds}, spread of the seeds {spread}"
+        yield f"over {seeds['seeds']} seeds {delta} {span}, spread of the seeds {spread}"
     if gate["method"]:
         yield str(gate["method"])
