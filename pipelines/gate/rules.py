@@ -31,17 +31,16 @@ def improve(seen: Gain, by: float) -> Verdict:
 
 
 def no_regression(seen: Gain, margin: float, p: float, alpha: float) -> Verdict:
-    """Non-inferiority: PASS where the interval ends above -margin.
+    """Non-inferiority: PASS where the whole interval lies above -margin, FAIL where all of it lies below.
 
-    FAIL where it lies wholly below, or where a loss beyond the margin is seen and a loss as such is significant.
-    `p` is adjusted for the number of gates. PASS needs no adjustment: all gates must pass at once, which is an
-    intersection-union test (Berger 1982, Technometrics 24:295-300).
+    Without a margin a FAIL also needs `p`, adjusted for the number of gates, below `alpha`: else every further gate
+    would fail one more in forty of the models that lost nothing. PASS needs no adjustment: all gates must pass
+    at once, which is an intersection-union test (Berger 1982, Technometrics 24:295-300).
     """
     if seen.low >= -margin:
         return Verdict.PASS
-    if seen.high < -margin or (p < alpha and seen.value < 0 and -seen.value >= margin):
-        return Verdict.FAIL
-    return Verdict.INCONCLUSIVE
+    proven = seen.high < -margin and (margin > 0 or p < alpha)
+    return Verdict.FAIL if proven else Verdict.INCONCLUSIVE
 
 
 def at_least(seen: Gain, value: float) -> Verdict:

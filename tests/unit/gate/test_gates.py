@@ -162,13 +162,18 @@ def test_improve_rule_is_three_valued(low, high, by, verdict):
         (-0.01, 0.05, 0.9, "PASS"),
         (-0.04, 0.01, 0.2, "INCONCLUSIVE"),
         (-0.09, -0.03, 0.001, "FAIL"),
-        (-0.05, -0.01, 0.01, "FAIL"),
-        (-0.05, -0.01, 0.06, "INCONCLUSIVE"),
+        (-0.09, -0.03, 0.06, "FAIL"),
+        (-0.05, -0.01, 0.01, "INCONCLUSIVE"),
         (-0.025, -0.001, 0.01, "INCONCLUSIVE"),
     ],
 )
 def test_no_regression_rule_is_three_valued(low, high, p, verdict):
     assert no_regression(Gain((low + high) / 2, low, high), 0.02, p, 0.05) == verdict
+
+
+@pytest.mark.parametrize(("p", "verdict"), [(0.01, "FAIL"), (0.06, "INCONCLUSIVE")])
+def test_loss_without_a_margin_fails_by_the_p_of_all_gates(p, verdict):
+    assert no_regression(Gain(-0.03, -0.05, -0.01), 0.0, p, 0.05) == verdict
 
 
 def test_gain_turns_what_is_better_lower():
