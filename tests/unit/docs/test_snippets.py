@@ -7,7 +7,10 @@ from textwrap import indent
 from typing import Any
 
 import pytest
+import yaml
 
+from pipelines.evaluate.config import Suite
+from pipelines.gate.config import THRESHOLDS
 from pipelines.merge.kinds import Method
 from pipelines.recipe.compile import compile_graph
 from pipelines.recipe.load import load
@@ -33,10 +36,12 @@ SUITE = "tasks: {tickets: {task: piqa, metric: exact_match}}\ntexts: {prose: {fi
 ROW = '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}\n'
 
 
-def blocks() -> Iterator[Any]:
+def blocks(is_suite: bool = False) -> Iterator[Any]:
     for page in PAGES:
         found = re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
         for number, block in enumerate(found, 1):
+            if is_suite != block.startswith("tasks:"):
+                continue
             yield pytest.param(block, id=f"{page.name}-{number}")
 
 
@@ -44,6 +49,8 @@ def recipe_of(block: str) -> str:
     """The block as a recipe: on its own where it is one, else among what it names."""
     if block.startswith("burnish:"):
         return block.replace("<40 hex digits>", "0a" * 20)
+    if block.startswith("evaluate:"):
+        return RECIPE.partition("evaluate:")[0] + block + "  candidate: sql\n"
     return RECIPE + (METHOD + indent(block, "    ") if block.startswith("method:") else block)
 
 
@@ -65,6 +72,24 @@ def test_block_of_a_page_is_part_of_a_recipe(project: Path, block: str) -> None:
     path = project / "recipe.yaml"
     path.write_text(recipe_of(block))
     assert len(compile_graph(load(path, [])).nodes) > 1
+
+
+@pytest.mark.parametrize("block", blocks(is_suite=True))
+def test_block_of_tasks_is_a_suite_whose_own_files_are_there(block: str) -> None:
+    suite = Suite.model_validate(yaml.safe_load(block))
+    named = [path for task in suite.tasks.values() for path in (task.file, *task.needs) if path]
+    assert named and all((ROOT / path).is_file() for path in named)
+
+
+def test_page_on_evaluation_names_every_task_of_the_project() -> None:
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `([\w]+\.yaml)` \|", page, re.MULTILINE))
+    assert named | {"text2sql_advising.yaml"} == {path.name for path in (ROOT / "evals" / "tasks").glob("*.yaml")}
+
+
+def test_page_on_evaluation_names_every_rule() -> None:
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page, re.MULTILINE)) == THRESHOLDS
 
 
 def test_page_on_merging_names_every_method() -> None:
