@@ -1,9 +1,10 @@
-"""How numbers are written: shares in percent, their differences in points, everything else in four digits."""
+"""How numbers are written: shares in percent, their differences in points, times, sizes, all else in four digits."""
 
 from typing import Any
 
 SHARE, BITS, NATS, NUMBER = "share", "bits per byte", "nats", "number"
 ABSENT = "-"
+_SIZES = ("B", "kB", "MB", "GB", "TB")
 
 
 def unit_of(metric: str, values: list[float]) -> str:
@@ -74,3 +75,27 @@ def count(number: Any) -> str:
 def percent(part: float | None, whole: float | None = 1.0) -> str:
     """A share with two digits, for shares that are small on purpose."""
     return ABSENT if part is None or not whole else f"{100 * part / whole:.2f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the one or two units that matter."""
+    if seconds is None:
+        return ABSENT
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes < 10 else f"{round(seconds / 60)} min"
+
+
+def size(number: float | None) -> str:
+    """Bytes in decimal units, three digits."""
+    if number is None:
+        return ABSENT
+    for unit in _SIZES:
+        if number < 1000 or unit == _SIZES[-1]:
+            break
+        number /= 1000
+    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.3g} {unit}"

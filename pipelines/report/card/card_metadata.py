@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from huggingface_hub import EvalResult, ModelCardData
 
 from pipelines.report.card.ancestry import relation
-from pipelines.report.compare.conditions import DRIFT
 from pipelines.report.data.collect import Report
+from pipelines.report.data.forgetting import DRIFT
 from pipelines.stats.estimate import too_few
 
 UNKNOWN, OTHER = "unknown", "other"

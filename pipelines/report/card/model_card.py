@@ -5,8 +5,8 @@ from typing import Any
 
 from pipelines.report.card.ancestry import own_part
 from pipelines.report.card.card_metadata import licences, metadata
-from pipelines.report.compare.conditions import DRIFT
 from pipelines.report.data.collect import Report
+from pipelines.report.data.forgetting import DRIFT
 from pipelines.report.data.measures import BASE
 from pipelines.report.markdown.blocks import bullets, section, table
 from pipelines.report.markdown.judged import verdict

@@ -6,9 +6,10 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from pipelines.report.compare.chain import chain
-from pipelines.report.compare.conditions import CANDIDATE, DRIFT, base_key, differences, row_of, value_of
+from pipelines.report.compare.conditions import CANDIDATE, base_key, differences, row_of, value_of
 from pipelines.report.data.collect import SCHEMA_VERSION, Report
 from pipelines.report.data.estimates import ALPHA
+from pipelines.report.data.forgetting import DRIFT
 from pipelines.report.data.measures import BASE, flatten
 from pipelines.stats.estimate import estimate, scarce
 from pipelines.stats.scores import Scores, pair

@@ -7,7 +7,6 @@ from pipelines.report.data.collect import Report
 from pipelines.report.data.measures import BASE, TOLD
 
 CANDIDATE = "candidate"
-DRIFT = "drift"
 _DIGEST = 64
 
 

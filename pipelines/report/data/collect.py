@@ -8,15 +8,14 @@ from typing import Any
 
 from pipelines.engine.stage import Artifact, Ref
 from pipelines.report.config import ReportConfig
+from pipelines.report.data.answered import all_canaries, all_flips, judged
 from pipelines.report.data.forgetting import forgetting
-from pipelines.report.data.measures import BASE as BASE
-from pipelines.report.data.measures import common_unit
+from pipelines.report.data.measures import BASE, common_unit
 from pipelines.report.data.portable import portable, steady
 from pipelines.report.data.read import Found
 from pipelines.report.data.records import lineage, resources, settings
 from pipelines.report.data.search_facts import searches, without_search
 from pipelines.report.data.suites import suite_facts
-from pipelines.report.markdown.answered import all_canaries, all_flips, judged
 
 SCHEMA_VERSION = 2
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.report.data.measures import BASE
 
-TARGET, GENERAL = "target", "general"
+TARGET, GENERAL, DRIFT = "target", "general", "drift"
 
 
 def forgetting(suites: Mapping[str, Any], training: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

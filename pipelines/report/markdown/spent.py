@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.report.data.collect import Report
-from pipelines.report.html.views.words import duration, size
 from pipelines.report.markdown.blocks import folded, section, table
+from pipelines.report.numbers import duration, size
 from pipelines.report.text import name, prose
 
 

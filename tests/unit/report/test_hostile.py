@@ -18,7 +18,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from pipelines.engine.stage import Artifact
-from pipelines.report.data.collect import BASE, collect
+from pipelines.report.data.collect import collect
+from pipelines.report.data.measures import BASE
 from pipelines.report.data.read import read
 from pipelines.report.markdown.render import COMMENT_LIMIT, SECTIONS, render
 from pipelines.report.run import run

@@ -8,7 +8,8 @@ from pipelines.report.html.views.effects import candidate_forests, direction, ma
 from pipelines.report.html.views.kept import front
 from pipelines.report.html.views.lineage import depths, layout, reduced
 from pipelines.report.html.views.sentences import sentence
-from pipelines.report.html.views.words import duration, lines, settings, size
+from pipelines.report.html.views.words import lines, settings
+from pipelines.report.numbers import duration, size
 
 ROW = {"name": "tickets/exact_match", "kind": "mean", "lower_is_better": False}
 GATE = {

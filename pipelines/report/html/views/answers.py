@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.report.data.collect import BASE, Report
+from pipelines.report.data.collect import Report
+from pipelines.report.data.measures import BASE
 from pipelines.report.html.views.effects import in_order
 from pipelines.report.html.views.words import lines
 from pipelines.report.numbers import count, percent, plain

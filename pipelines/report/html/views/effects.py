@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pipelines.report.data.collect import BASE, Report
+from pipelines.report.data.collect import Report
+from pipelines.report.data.measures import BASE
 from pipelines.report.html.figures.spec import Direction, Effect, Forest, Mark
 from pipelines.report.numbers import ABSENT, difference, interval
 

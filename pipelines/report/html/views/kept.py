@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.report.data.collect import BASE, Report
+from pipelines.report.data.collect import Report
 from pipelines.report.data.forgetting import GENERAL, TARGET
-from pipelines.report.data.measures import common_unit
+from pipelines.report.data.measures import BASE, common_unit
 from pipelines.report.html.figures.spec import Plane, Point
 from pipelines.report.html.views.effects import LOWER, direction, in_order
 from pipelines.report.numbers import ABSENT, NUMBER, SHARE, difference, interval, percent, value

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.report.data.collect import BASE, Report
+from pipelines.report.data.collect import Report
+from pipelines.report.data.measures import BASE
 from pipelines.report.html.views.effects import candidate_forests, change, in_order, model_forests
 from pipelines.report.html.views.made import fact
 from pipelines.report.numbers import count, difference, distance, interval, probability, value

@@ -7,8 +7,8 @@ from pipelines.report.data.collect import Report
 from pipelines.report.data.measures import flatten
 from pipelines.report.html.views.made import fact, notes
 from pipelines.report.html.views.sentences import bullets
-from pipelines.report.html.views.words import duration, size
 from pipelines.report.markdown import origin
+from pipelines.report.numbers import duration, size
 
 
 def comparability(report: Report) -> dict[str, Any] | None:

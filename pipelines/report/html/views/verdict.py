@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pipelines.report.asked import WORDS, bounds, limit
-from pipelines.report.data.collect import BASE, Report
+from pipelines.report.data.collect import Report
+from pipelines.report.data.measures import BASE
 from pipelines.report.html.views.sentences import sentence
-from pipelines.report.html.views.words import duration, size
 from pipelines.report.markdown import judged
-from pipelines.report.numbers import ABSENT, NUMBER, SHARE, difference, distance, interval, value
+from pipelines.report.numbers import ABSENT, NUMBER, SHARE, difference, distance, duration, interval, size, value
 
 _GROUPS = 3
 NO_BREAK = "\u00a0"
