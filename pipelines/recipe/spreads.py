@@ -12,6 +12,7 @@ from pipelines.engine.store import Store
 from pipelines.gate.config import Gate
 from pipelines.gate.units import is_share
 from pipelines.stats.power import detectable, detectable_pairs, discordance, documents_for, pairs_for
+from pipelines.stats.stored import stored
 
 
 class Spread(NamedTuple):
@@ -88,9 +89,9 @@ def _of_pairs(name: str, known: Known) -> Spread | None:
     before, after = (_samples(known.store, step, measurement) for step in sides)
     if len(before) < 2 or [row["doc_hash"] for row in before] != [row["doc_hash"] for row in after]:
         return None
-    source, stored = "the scores of base and candidate", [row["scores"].get(metric) for row in (*before, *after)]
-    if all(value in (0, 1) for value in stored):
-        changed = sum(a != b for a, b in zip(stored, stored[len(before) :], strict=False))
+    source, values = "the scores of base and candidate", [row["scores"].get(metric) for row in (*before, *after)]
+    if all(value in (0, 1) for value in values):
+        changed = sum(a != b for a, b in zip(values, values[len(before) :], strict=False))
         # Jeffreys' half pair: seeing none does not mean seeing everything.
         return Spread(math.sqrt((changed + 0.5) / (len(before) + 1)), source, pairs=True)
     return Spread(_deviation(before, after, metric, score_of(sides[1], name)["kind"] == "ratio"), source)
@@ -106,9 +107,9 @@ def _samples(store: Store, step: Step, measurement: str) -> list[dict[str, Any]]
 
 def _deviation(before: list[dict[str, Any]], after: list[dict[str, Any]], metric: str, ratio: bool) -> float:
     """Of the differences; for a ratio of sums of its residuals, per mean weight (Cochran 1977, eq. 6.13)."""
-    stored, scale = {"bits_per_byte": ("nll", 1 / math.log(2)), "agreement": ("agree", 1.0)}.get(metric, (metric, 1.0))
+    key, scale = stored(metric, before[0]["scores"])
     differences: list[float] = [
-        scale * (b["scores"][stored] - a["scores"][stored]) for a, b in zip(before, after, strict=True)
+        scale * (b["scores"][key] - a["scores"][key]) for a, b in zip(before, after, strict=True)
     ]
     if not ratio:
         return stdev(differences)

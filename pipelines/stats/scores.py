@@ -10,9 +10,7 @@ import numpy as np
 from pipelines.errors import wrong
 from pipelines.stats.cluster import Codes
 from pipelines.stats.estimate import Pairs
-
-_STORED = {"bits_per_byte": ("nll", 1 / math.log(2)), "agreement": ("agree", 1.0)}
-"""Under which name, and times what, samples hold a metric that has another name there."""
+from pipelines.stats.stored import stored
 
 _NUMBERS = ("doc_hash", "weight", "cluster", "scores")
 
@@ -75,10 +73,8 @@ def _read(folder: Path, measurement: str) -> list[dict[str, Any]]:
 
 
 def _values(rows: list[dict[str, Any]], metric: str) -> Any:
-    """A task of lm-eval may name a metric of its own bits_per_byte: then samples hold it by that name."""
-    named = not rows or metric in rows[0]["scores"]
-    stored, scale = (metric, 1.0) if named else _STORED[metric]
-    return np.array([row["scores"][stored] * scale for row in rows], dtype=np.float64)
+    key, scale = stored(metric, rows[0]["scores"]) if rows else (metric, 1.0)
+    return np.array([row["scores"][key] * scale for row in rows], dtype=np.float64)
 
 
 def _codes(clusters: list[Any]) -> Codes | None:

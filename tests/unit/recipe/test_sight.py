@@ -199,3 +199,17 @@ def test_recipe_without_gates_has_nothing_to_see(tmp_path: Path) -> None:
 def test_sight_is_json(tmp_path: Path) -> None:
     path, store = project(tmp_path)
     assert json.loads(json.dumps([one._asdict() for one in sights(steps_of(path, store), store)]))
+
+
+def test_metric_of_a_task_that_is_named_like_ours_is_read_by_that_name(tmp_path: Path) -> None:
+    suite = SUITE.replace("metric: acc", "metric: bits_per_byte")
+    rules = RECIPE.replace("skill/acc", "skill/bits_per_byte")
+    path, store = project(tmp_path, suite, rules)
+    (tmp_path / "evals" / "dev.yaml").write_text(suite)
+    for place, node in enumerate(step.node.id for step in steps_of(path, store) if step.node.id.endswith("@test")):
+        made = scores_artifact(tmp_path, node, {"skill/bits_per_byte": [1.0, 2.0, 4.0, 3.0]})
+        rows = [{"doc_hash": f"h{i}", "weight": 1.0, "scores": {"bits_per_byte": 1.0 + i * place}} for i in range(4)]
+        (made.path / "samples" / "skill.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        finish(path, store, node, dict(made.metrics), made.path)
+    one = seen(path, store)["skill/bits_per_byte"]
+    assert one.spread_from == "the scores of base and candidate" and one.spread is not None and one.spread > 1
