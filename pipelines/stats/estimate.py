@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.stats.binary import mcnemar, tango
+from pipelines.stats.binary import mcnemar, proportion, tango
 from pipelines.stats.cluster import Codes, clustered, count, repeats, t_interval, totals
 from pipelines.stats.power import detectable, detectable_pairs
 from pipelines.stats.resample import Floats, bootstrap, ratio_error, sign_flip
@@ -110,6 +110,11 @@ def _ratio(pairs: Pairs, differences: Floats, alpha: float) -> _Seen:
     assert pairs.weights is not None
     values, weights = totals(differences, pairs.clusters), totals(pairs.weights, pairs.clusters)
     unit = "document" if pairs.clusters is None else "cluster"
+    if complete(pairs.base, pairs.weights) and complete(pairs.candidate, pairs.weights):
+        n = len(values)
+        low, high = proportion(n, n, alpha)
+        mde = detectable_pairs(0.5 / (n + 1), n, alpha)
+        return _Seen(low - 1, high - 1, 1.0, mde, f"Clopper-Pearson interval of {unit}s, no difference seen")
     mde = detectable(ratio_error(values, weights), 1, alpha, len(values) - 1)
     return _Seen(
         *bootstrap(values, weights, alpha), sign_flip(values), mde, f"{unit} bootstrap-t interval, sign-flip test"
@@ -121,6 +126,11 @@ def shares(pairs: Pairs) -> bool:
     both = np.concatenate([pairs.base, pairs.candidate])
     unmoved = bool((pairs.base == pairs.candidate).all())
     return bool(np.isin(both, (0.0, 1.0)).all() or (unmoved and both.min() >= 0 and both.max() <= 1))
+
+
+def complete(values: Floats, weights: Floats) -> bool:
+    """Whether a ratio is 1 on every document, as agreement on every token is: no spread, and yet no certainty."""
+    return bool((values == weights).all())
 
 
 def macro(estimates: Sequence[Estimate], alpha: float) -> Estimate:

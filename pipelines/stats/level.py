@@ -6,7 +6,7 @@ import numpy as np
 
 from pipelines.stats.binary import proportion
 from pipelines.stats.cluster import Codes, clustered, count, repeats, t_interval, totals
-from pipelines.stats.estimate import too_few
+from pipelines.stats.estimate import complete, too_few
 from pipelines.stats.resample import Floats, bootstrap
 
 
@@ -24,6 +24,8 @@ class Level(NamedTuple):
 def level(values: Floats, weights: Floats | None, clusters: Codes | None, alpha: float) -> Level:
     """Shares by Clopper and Pearson's exact interval, other means and ratios by the bootstrap or clustered t.
 
+    A ratio that is 1 on every document has no spread to draw from: the share of such documents speaks for it.
+
     `values`, `weights` (None for a mean) and `clusters` (None for none) have shape (n,). ValueError where
     there are too few documents or clusters.
     """
@@ -31,8 +33,10 @@ def level(values: Floats, weights: Floats | None, clusters: Codes | None, alpha:
     if too_few(n, groups):
         raise ValueError(f"{n} documents in {groups} clusters are too few to judge")
     if weights is not None:
+        unit, units = ("document", n) if groups is None else ("cluster", groups)
+        if complete(values, weights):
+            return Level(1.0, *proportion(units, units, alpha), n, groups, f"Clopper-Pearson interval of {unit}s")
         low, high = bootstrap(totals(values, clusters), totals(weights, clusters), alpha)
-        unit = "document" if clusters is None else "cluster"
         return Level(float(values.sum() / weights.sum()), low, high, n, groups, f"{unit} bootstrap-t interval")
     value = float(values.mean())
     if np.isin(values, (0.0, 1.0)).all():

@@ -62,7 +62,11 @@ def test_model_against_itself_is_exactly_zero_everywhere(pico_base, suite, chats
     found = judge(tmp_path, first, again, *gates("general", "drift"))["gates"]
     assert sorted({gate["name"] for gate in found}) == ["prose/bits_per_byte", "said/agreement", "said/kl"]
     for gate in found:
-        assert gate["delta"] == 0.0 and gate["low"] == 0.0 == gate["high"], gate
+        assert gate["delta"] == 0.0 == gate["high"], gate
+        if gate["name"] == "said/agreement":  # on few documents no certainty: the next one may differ
+            assert gate["low"] < 0 and gate["verdict"] == ("FAIL" if gate["rule"] == "improve" else "INCONCLUSIVE")
+            continue
+        assert gate["low"] == 0.0
         assert gate["verdict"] == ("PASS" if gate["rule"] != "improve" else "FAIL")
         assert gate["needed"] is None and gate["p"] in (None, 1.0)
 

@@ -190,6 +190,19 @@ def test_equal_fractions_are_no_certainty():
     assert (seen.low, seen.high) == pytest.approx(tango(0, 0, 10, 0.05))
 
 
+def test_agreement_on_every_token_of_few_documents_is_no_certainty():
+    """20 documents without a failure leave up to 1 - 0.025^(1/20) = 16.8 % of failures open."""
+    tokens = np.array([3.0, 5.0] * 10)
+    seen = level(tokens, tokens, None, 0.05)
+    assert (seen.value, seen.high) == (1.0, 1.0)
+    assert seen.low == pytest.approx(0.025 ** (1 / 20), abs=1e-9)
+    assert level(tokens, tokens, np.arange(20) // 2, 0.05).low == pytest.approx(0.025 ** (1 / 10), abs=1e-9)
+    both = estimate(Pairs(tokens, tokens, tokens), 0.05)
+    assert (both.delta, both.high, both.p) == (0.0, 0.0, 1.0)
+    assert both.low == pytest.approx(0.025 ** (1 / 20) - 1, abs=1e-9)
+    assert both.mde > 0.1
+
+
 @pytest.mark.parametrize("codes", [None, np.repeat(np.arange(5), 4)])
 def test_estimate_and_level_refuse_fewer_units_than_say_anything(codes):
     values = np.zeros(5 if codes is None else 20)
@@ -206,8 +219,8 @@ def test_level_names_the_value_of_each_kind_of_score():
         seen = level(values, weights, clusters, 0.05)
         assert seen.low < seen.value == values.mean() < seen.high
         assert (seen.n, seen.clusters) == (30, None if clusters is None else 10)
-    ratio = level(other, other, codes, 0.05)
-    assert (ratio.value, ratio.low, ratio.high) == (1.0, 1.0, 1.0)
+    ratio = level(3 * other, other, codes, 0.05)
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((3.0, 3.0, 3.0))
 
 
 def test_macro_of_one_score_is_its_estimate_and_of_two_the_mean():
