@@ -71,6 +71,7 @@ def measure(
     check_metric(ready, dict.fromkeys(logged[0]["metrics"]))
     made = _made(subject, task)
     _check_responses(ready, logged, made)
+    _check_targets(ready, task, logged)
     samples = [_sample(task, row, ready) for row in logged]
     score = _score(ready, samples, results["results"][ready.name][f"{ready.metric},{ready.filter}"], task, group)
     if picks(task) and ready.metric in PICKS:
@@ -153,6 +154,13 @@ def _check_responses(ready: Ready, logged: list[dict[str, Any]], made: list[Gene
             raise not_finite(ready.where, f"a log-likelihood of document {_id(row)} is no number", "nan")
         if made and not made[place].finite:
             raise not_finite(ready.where, f"the logits of the answer to document {_id(row)} are no numbers", "nan")
+
+
+def _check_targets(ready: Ready, task: Any, logged: list[dict[str, Any]]) -> None:
+    """lm-eval takes a name that is no column for the target itself, and scores every model 0."""
+    if picks(task) and all(unlabelled(task, row) for row in logged):
+        fix = f"Mend doc_to_target in {ready.yaml.name}, or the documents: it gives the number or the text of a choice"
+        raise wrong(ready.where, "no document has a target that is one of its choices", wanted(task, logged[0]), fix)
 
 
 def _made(subject: Subject, task: Any) -> list[Generated]:

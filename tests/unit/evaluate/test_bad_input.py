@@ -59,6 +59,13 @@ def test_metric_of_the_network_is_refused(entry, metric, suite_folder, tmp_path)
     assert f"the task's metric has to be fetched from the network (got {metric}). Take one of lm-eval's own" in line
 
 
+def test_targets_that_are_none_of_the_choices_are_refused(pico_base, suite_folder, tmp_path):
+    """lm-eval takes a column that is not there for the target itself: every model would score 0."""
+    write_yaml(suite_folder / "choice.yaml", CHOICE | {"doc_to_target": "labl"})
+    line = refused(choice(suite_folder), tmp_path, pico_base)
+    assert line.startswith("suite.tasks.colours: no document has a target that is one of its choices (got labl). Mend")
+
+
 def test_task_that_runs_code_of_the_model_is_refused(tmp_path):
     rows = write_jsonl(tmp_path / "rows.jsonl", [{"prompt": "def a():", "test": "", "entry_point": "a"}])
     task = {"task": "humaneval", "documents": {"file": str(rows)}, "metric": "pass@1"}
