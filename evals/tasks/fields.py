@@ -4,10 +4,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 Field = tuple[tuple[str | int, ...], str, Any]
 """Path of a value, its kind and the value."""
+_BRACKETS = 1000
+"""How many a value is looked for behind: a model that writes nothing else may write a million."""
 
 
 def field_f1(references: list[str], predictions: list[str]) -> float:
@@ -24,9 +27,9 @@ def field_f1(references: list[str], predictions: list[str]) -> float:
 
 
 def _values(answer: str) -> Iterator[Any]:
-    """The first JSON value of an answer: the whole of it, or from a bracket on; none if there is none."""
-    starts = [0, *(bracket.start() for bracket in re.finditer(r"[\[{]", answer))]
-    for start in starts:
+    """The first JSON value of an answer: the whole of it, or from one of its first brackets on; none without one."""
+    brackets = islice(re.finditer(r"[\[{]", answer), _BRACKETS)
+    for start in (0, *(bracket.start() for bracket in brackets)):
         try:
             value, end = json.JSONDecoder().raw_decode(answer, start)
         except (ValueError, RecursionError):
@@ -36,13 +39,16 @@ def _values(answer: str) -> Iterator[Any]:
             return
 
 
-def _fields(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[Field]:
-    """Empty objects and lists are fields too, so that no value is without any."""
-    if isinstance(value, dict | list) and value:
-        for key, inside in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _fields(inside, (*path, key))
-    elif isinstance(value, dict | list):
-        yield path, type(value).__name__, None
-    else:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        yield path, "number" if number else type(value).__name__, value
+def _fields(value: Any) -> Iterator[Field]:
+    """Empty objects and lists are fields too, so that no value is without any. Takes any depth: answers may have it."""
+    inside: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
+    while inside:
+        path, value = inside.pop()
+        if isinstance(value, dict | list) and value:
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            inside += [((*path, key), item) for key, item in items]
+        elif isinstance(value, dict | list):
+            yield path, type(value).__name__, None
+        else:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            yield path, "number" if number else type(value).__name__, value

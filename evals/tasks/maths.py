@@ -10,6 +10,8 @@ _NUMBER = re.compile(
     r"(?P<minus>(?<![\w)])-)?[$\u00a3\u20ac]?\s?(?P<inner>(?<=[$\u00a3\u20ac])-)?"  # not the dash of 3-4
     r"(?:(?P<whole>\d+)\s+(?=\d+/\d))?(?P<value>\d+(?:\.\d+)?|\.\d+)(?:\s?/\s?(?P<below>0*[1-9]\d*))?(?P<percent>\s?\\?%)?"
 )
+_LONGEST = 1000
+"""Signs of a number; Python turns no more than 4300 digits into one, and a model may never stop writing them."""
 
 
 def numeric_match(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
@@ -28,7 +30,7 @@ def _readings(text: str) -> set[Fraction]:
         text = re.sub(pattern, plain, text)
     after = _NUMBER.search(text.rpartition("####")[2]) if "####" in text else None
     numbers = [after] if after else list(_NUMBER.finditer(text))[-1:]
-    return {reading for number in numbers for reading in _read(number)}
+    return {reading for number in numbers if len(number[0]) <= _LONGEST for reading in _read(number)}
 
 
 def _read(number: re.Match[str]) -> set[Fraction]:

@@ -26,7 +26,9 @@ EXPECTED = '{"intent":"refund","order":48213,"urgent":true,"items":[{"name":"des
         (EXPECTED.replace('"urgent":true,', ""), 8 / 9),  # 4 of 4 and 4 of 5
         (EXPECTED.replace('"urgent":true,', '"urgent":true,"more":1,'), 10 / 11),
         (EXPECTED[:-1], 0.0),  # cut short: the first value that decodes is not the object
-        ("[" * 5000, 0.0),
+        ("[" * 1_000_000, 0.0),
+        ("[" * 900 + "]" * 900, 0.0),
+        ('{"a":' * 3000 + "1" + "}" * 3000, 0.0),
         ("refund", 0.0),
         ("{}", 0.0),
         ("", 0.0),

@@ -50,6 +50,8 @@ def test_same_number_written_otherwise_matches(expected, answer):
         ("#### 5", "1/0"),
         ("#### 5", "five"),
         ("#### 5", ""),
+        ("#### 5", "5" * 10_000),
+        ("#### 5", "1/" + "5" * 10_000),
     ],
 )
 def test_other_number_does_not_match(expected, answer):
