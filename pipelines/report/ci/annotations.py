@@ -5,6 +5,8 @@ from typing import Any
 
 from pipelines.report.ci.outcomes import blind, outcome, title
 from pipelines.report.data.collect import Report
+from pipelines.report.data.unwatched import unwatched
+from pipelines.report.numbers import difference
 from pipelines.report.text import clean
 
 MOST = 10
@@ -15,7 +17,8 @@ _LONGEST = 1000
 def annotations(report: Report) -> str:
     """A line a gate: an error where it stops the change, a warning where it cannot say, a notice where it was blind.
 
-    Nothing where every gate passed and could see. Of more than ten of a type the last line counts the rest.
+    And a warning for what got worse without a gate. Nothing where every gate passed and could see, and nothing else
+    got worse. Of more than ten of a type the last line counts the rest.
     """
     gates = report["gates"]
     by_kind = {
@@ -23,7 +26,8 @@ def annotations(report: Report) -> str:
         "warning": [gate for gate in gates if outcome(report, gate) == "unclear"],
         "notice": [gate for gate in gates if outcome(report, gate) == "passed" and blind(gate)],
     }
-    return "".join(f"{line}\n" for kind, found in by_kind.items() for line in _lines(kind, found))
+    lines = [line for kind, found in by_kind.items() for line in _lines(kind, found)]
+    return "".join(f"{line}\n" for line in [*lines, *_ungated(report)])
 
 
 def command(kind: str, about: str, message: str) -> str:
@@ -38,6 +42,12 @@ def _lines(kind: str, gates: Sequence[Mapping[str, Any]]) -> list[str]:
     if rest := len(gates) - len(shown):
         lines.append(command(kind, f"{rest} more gates", "They are in the report."))
     return lines
+
+
+def _ungated(report: Report) -> list[str]:
+    """One line for all that got worse and that no gate asks about."""
+    worse = [f"{one['name']} {difference(one['delta'], one['unit'])}" for one in unwatched(report)]
+    return [command("warning", "Worse, and no gate asks about it", ", ".join(worse))] if worse else []
 
 
 def _line(kind: str, gate: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from pipelines.report.asked import OWN_VALUE, asked, bounds
 from pipelines.report.data.collect import Report
+from pipelines.report.data.unwatched import unwatched
 from pipelines.report.markdown.blocks import bullets, folded, section, table
 from pipelines.report.numbers import (
     ABSENT,
@@ -27,10 +28,12 @@ _IN_SENTENCE = 4
 def verdict(report: Report) -> str:
     """One line: the verdict, what was gained, what became of the rest, how many gates failed, what was held back."""
     if not report["verdict"]:
-        return " ".join(["**No verdict**: the recipe has no gates.", *_held(report)])
+        return " ".join(["**No verdict**: the recipe has no gates.", *_unwatched(report), *_held(report)])
     word = report["verdict"]["verdict"]
     head = f"**{_BADGES[word]} {word}** {name(report['candidate'])} against the base: "
-    return " ".join([head + "; ".join([*_moved(report), _tally(report["gates"])]) + ".", *_held(report)])
+    return " ".join(
+        [head + "; ".join([*_moved(report), _tally(report["gates"])]) + ".", *_unwatched(report), *_held(report)]
+    )
 
 
 def gates(report: Report) -> str:
@@ -90,6 +93,14 @@ def _tally(gates: list[Mapping[str, Any]]) -> str:
     unclear = verdicts.count("INCONCLUSIVE")
     failed = f"{verdicts.count('FAIL')} of {len(gates)} gates failed"
     return f"{failed}, {unclear} inconclusive" if unclear else failed
+
+
+def _unwatched(report: Report) -> list[str]:
+    """What got worse without a gate to say so."""
+    worse = unwatched(report)
+    parts = [f"{name(one['name'])} {_part(one)}" for one in worse[:_IN_SENTENCE]]
+    more = [f"{len(worse) - _IN_SENTENCE} more"] if len(worse) > _IN_SENTENCE else []
+    return [f"Worse, and no gate asks about it: {'; '.join([*parts, *more])}."] if worse else []
 
 
 def _held(report: Report) -> list[str]:
