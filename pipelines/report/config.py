@@ -1,13 +1,13 @@
 """What the report shows."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
 from pipelines.engine.stage import AnyRef, Config, ScoresRef, Stage, VerdictRef
 
 ReportFormat = Literal["markdown", "html", "junit", "annotations", "badge", "model_card"]
-FORMATS: tuple[ReportFormat, ...] = ("markdown", "html", "junit", "annotations", "badge", "model_card")
+FORMATS: tuple[ReportFormat, ...] = get_args(ReportFormat)
 
 
 class ReportEntry(Config):

@@ -12,7 +12,13 @@ from matplotlib.figure import Figure
 
 from pipelines.report.data.search_facts import metric_of
 
-_STYLE = {"svg.hashsalt": "burnish", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
+_STYLE = {
+    "svg.hashsalt": "burnish",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 10,
+}
 _KINDS = {True: ("#0072b2", "o", "within the limits"), False: ("#999999", "x", "beyond the limits")}
 
 

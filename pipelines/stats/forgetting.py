@@ -17,7 +17,7 @@ MOST = 1.2
 def retention(base: float, candidate: float, chance: float, stderr: float) -> float | None:
     """Share of the ability above chance that is left: clip((candidate - c) / (base - c), 0, 1.2).
 
-    None where the base is not at least 3 standard errors above chance: what was not there cannot be kept.
+    None where the base is not more than 3 standard errors above chance: what was not there cannot be kept.
     """
     if base - chance <= 3 * stderr:
         return None

@@ -1,3 +1,5 @@
+"""`burnish report`: the newest report in any of its forms, and runs side by side."""
+
 import json
 import subprocess
 import sys

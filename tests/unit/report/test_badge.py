@@ -1,3 +1,5 @@
+"""The badge: what it says, that it stands alone, and that it can be read."""
+
 import re
 from pathlib import Path
 from xml.etree import ElementTree as ET

@@ -1,3 +1,5 @@
+"""Generations of one model: what each brought, transfer, forgetting, and what was not measured."""
+
 import copy
 from pathlib import Path
 from typing import Any

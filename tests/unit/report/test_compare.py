@@ -1,3 +1,5 @@
+"""Runs side by side: differences only where conditions agree, with intervals where samples are at hand."""
+
 import copy
 import json
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Gates as JUnit XML that build servers can read, whatever the gates are called."""
+
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET

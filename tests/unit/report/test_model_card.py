@@ -1,3 +1,5 @@
+"""The model card: metadata that the Hub reads, and nothing that the report does not know."""
+
 from pathlib import Path
 from typing import Any
 
