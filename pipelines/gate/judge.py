@@ -12,6 +12,9 @@ from pipelines.gate.units import unit
 from pipelines.stats.scores import Scores
 from pipelines.stats.seeds import OverSeeds
 
+_MANY = 10_000_000
+"""More documents than this are no advice where a value happens to lie at its threshold."""
+
 
 def judged(row: Row, measured: Measured, seen: Evidence | Refused, p_holm: float | None) -> dict[str, Any]:
     """The entry of verdict.json for one row. `p_holm` is None where the rule has no p."""
@@ -35,6 +38,8 @@ def judged(row: Row, measured: Measured, seen: Evidence | Refused, p_holm: float
     lower = bool(measured.candidate.scores[row.scores[0]]["lower_is_better"])
     verdict, effect = _ruled(row, seen, lower, p_holm)
     documents = None if effect is None else needed(seen.n, seen.mde, effect)
+    if documents is not None and documents > _MANY and effect != row.gate.threshold:
+        documents = None
     written = unit(row.metric, seen.fraction)
     seeds = over(row, measured)
     sentence = says(row, seen, verdict, written, lower, documents) + seeds_say(seeds, written)

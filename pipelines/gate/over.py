@@ -21,6 +21,8 @@ def over(row: Row, measured: Measured) -> OverSeeds | str | None:
         if isinstance(paired, str):
             return paired
         parts.append(paired)
+    if not any(np.any(one.candidate != one.base) for part in parts for one in part):
+        return "no document has another score with any of the models than with the base"
     differences, clusters = _joined([_differences(part) for part in parts], [part[0].clusters for part in parts])
     return over_seeds(np.zeros(differences.shape[1]), differences, row.gate.alpha, clusters)
 

@@ -35,10 +35,6 @@ _LEVELS = {
 """at_least: what is said of a value that is better higher, and of one that is better lower."""
 
 
-_MANY = 10_000_000
-"""More documents than this are no advice; the value happens to lie at the threshold."""
-
-
 def says(row: Row, seen: Evidence, verdict: Verdict, unit: Unit, lower_is_better: bool, needed: int | None) -> str:
     """The sentence, without its full stop, for a row that could be judged."""
     gate = row.gate
@@ -72,7 +68,7 @@ def _documents(seen: Evidence) -> str:
 def _blind(row: Row, seen: Evidence, unit: Unit, needed: int | None) -> str:
     """For a gate that cannot say: what the suite can see at all, or how many documents would do."""
     margin = row.gate.rule == "no_regression" or (row.gate.rule == "drift" and not is_divergence(row.metric))
-    if needed is None or (needed > _MANY and not margin):
+    if needed is None:
         return f"; with so many documents only changes of {unit.by(seen.mde)} and more are seen reliably"
     where = "" if seen.clusters is None else f", in {math.ceil(needed * seen.clusters / seen.n):,} clusters"
     return f"; {cannot_see(row.gate.rule, needed) if margin else cannot_tell(needed)}{where}"

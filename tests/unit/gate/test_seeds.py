@@ -28,6 +28,16 @@ def test_seeds_are_told_beside_the_gate_as_the_recipes(tmp_path):
     assert gate["says"].endswith(f"{told}which is about the recipe and not about these weights.")
 
 
+def test_seeds_that_change_no_document_are_no_certainty(tmp_path):
+    base = scores_artifact(tmp_path, "base", {"a/acc": answers(45)})
+    best, *seeds = models(tmp_path, (45, 45, 45))
+    gate = judge(tmp_path, base, best, GATE, seeds=tuple(seeds))["gates"][0]
+    assert gate["over_seeds"] is None
+    assert gate["says"].endswith(
+        "cannot be told: no document has another score with any of the models than with the base."
+    )
+
+
 def test_seeds_do_not_move_the_verdict(tmp_path):
     base = scores_artifact(tmp_path, "base", {"a/acc": answers(45)})
     best, *seeds = models(tmp_path, (90, 0, 1))

@@ -31,6 +31,12 @@ def test_at_least_needs_no_base(tmp_path):
     )
 
 
+def test_value_at_its_threshold_asks_for_no_absurd_number_of_documents(tmp_path):
+    gate = compare(tmp_path, answers(120), answers(120), {"rule": "at_least", "value": 0.80001})["gates"][0]
+    assert (gate["verdict"], gate["needed"]) == ("INCONCLUSIVE", None)
+    assert "with so many documents only changes of" in gate["says"]
+
+
 @pytest.mark.parametrize(
     ("value", "verdict", "says"),
     [
