@@ -46,8 +46,23 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def means(file: Path) -> Path:
+    """The same report with a gate on the mean of a group in bits per byte: long names, long numbers."""
+    told = json.loads((file.parent / "report.json").read_text(encoding="utf-8"))
+    own = {"name": "general (mean of 2)", "base": 100 / 3, "candidate": 100 / 7, "delta": -19.0, "low": -20.0}
+    told["gates"].append(told["gates"][0] | own | {"high": -18.0, "mde": 0.000143, "unit": "bits per byte"})
+    (made := file.parent / "means.html").write_text(page(told), encoding="utf-8")
+    return made
+
+
 def colour(tab: Tab, selector: str, which: str) -> str:
     return str(tab.run(f"getComputedStyle(document.querySelector({selector!r}))[{which!r}]"))
+
+
+def test_sentences_of_gates_are_read_whole_on_a_desk(tab, means):
+    tab.show(means, *DESK, "light")
+    assert tab.run("(e => e.scrollWidth - e.clientWidth)(document.querySelector('.gates').parentElement)") == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
