@@ -102,8 +102,8 @@ class Suite(Config):
         if not names:
             raise ValueError("a suite needs at least one of tasks, texts and drift")
         for name in names:
-            if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-                raise ValueError(f"{name!r} names a file: use letters, digits, dot, dash and underscore")
+            if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
+                raise ValueError(f"{name!r} names a file: use letters, digits, dash and underscore")
             if names.count(name) > 1:
                 raise ValueError(f"{name!r} is used twice; tasks, texts and drift share their names")
         return self

@@ -84,6 +84,8 @@ def _sight(gate: Gate, name: str, scores: tuple[str, ...], around: _Around) -> S
     whole = of_verdict(gate, name, around.known.verdict)
     spreads = [whole] if whole else [spread(gate, score, alone, around.known) for score in scores]
     there, far = _joined(sizes), spreads[0] if len(spreads) == 1 else _mean(spreads)
+    if not whole and any(_clustered(score, around.suite) for score in scores):
+        far = far._replace(source=f"{far.source}; clusters are not counted, with them it is more")
     mde = _detectable(gate.alpha, sizes, spreads)
     short = None if alone or not gate.threshold else _short(gate, there, far, mde)
     value = score_of(around.known.base, scores[0]).get("value")
@@ -92,6 +94,11 @@ def _sight(gate: Gate, name: str, scores: tuple[str, ...], around: _Around) -> S
     return Sight(
         name, gate.suite, gate.rule, gate.threshold, gate.alpha, *there, far.spread, far.source, mde, short, says
     )
+
+
+def _clustered(score: str, suite: Suite) -> bool:
+    task = suite.tasks.get(score.partition("/")[0])
+    return task is not None and task.cluster_by is not None
 
 
 def _size(score: str, around: _Around) -> Size:

@@ -64,6 +64,12 @@ def test_limit_and_a_guess_say_what_is_too_few(tmp_path: Path) -> None:
     )
 
 
+def test_clusters_that_a_guess_does_not_count_are_told(tmp_path: Path) -> None:
+    suite = SUITE.replace("metric: acc", "metric: acc, limit: 300, cluster_by: passage")
+    one = seen(*project(tmp_path, suite))["skill/acc"]
+    assert "clusters are not counted" in one.spread_from and "clusters are not counted" in one.says
+
+
 def test_enough_documents_say_nothing_of_blindness(tmp_path: Path) -> None:
     suite = SUITE.replace("metric: acc", "metric: acc, limit: 4000")
     rules = RECIPE.replace("rule: improve, by: 0.1", "rule: no_regression, margin: 0.02")
