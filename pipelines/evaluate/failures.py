@@ -47,7 +47,8 @@ def naming(ready: Ready) -> Iterator[None]:
 def _failed(ready: Ready, error: Exception, call: Call, document: str) -> UserError:
     place = f"{Path(call.file).name}:{call.line}"
     name = "the code" if call.function == "<module>" else f"the function {call.function}"
-    fix = "Mend it" if ready.own else "Give the task documents of the kind that it expects, or choose another"
+    mend = "Mend it, or the document" if document else "Mend it"
+    fix = mend if ready.own else "Give the task documents of the kind that it expects, or choose another"
     what = f"{name} at {place} fails" + (f" on document {document}" if document else "")
     return wrong(ready.where, what, f"{type(error).__name__}: {error}", fix)
 

@@ -16,6 +16,7 @@ from pipelines.errors import UserError, wrong
 from pipelines.evaluate.failures import naming
 from pipelines.evaluate.hub import leave_unless_reachable
 from pipelines.evaluate.ready import Ready
+from pipelines.evaluate.shots import check_shots
 
 _FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 
@@ -37,7 +38,7 @@ def load_task(ready: Ready, scratch: Path) -> Any:
     wrapper = {"include": str(ready.yaml), "task": ready.name, **overrides}
     (folder / "task.yaml").write_text(yaml.safe_dump(wrapper), encoding="utf-8")
     task = _build(ready, TaskManager(include_path=str(folder), include_defaults=False))
-    _check_shots(ready, task)
+    check_shots(ready, task)
     _check_metric(ready, task)
     _check_runnable(ready, task)
     return task
@@ -118,18 +119,6 @@ def _check_documents(ready: Ready, kind: str, source: dict[str, Any]) -> None:
         raise wrong(ready.where, "the documents cannot be read as one table", reason, "Mend the file") from error
     if not len(rows):
         raise wrong(ready.where, "the documents are empty", "0 rows", "Give the file at least one document")
-
-
-def _check_shots(ready: Ready, task: Any) -> None:
-    """lm-eval takes examples from the measured documents where a task has no others. That leaks; refuse."""
-    examples = task.has_training_docs() or task.config.fewshot_config.split or task.config.fewshot_config.samples
-    if task.config.num_fewshot and not examples:
-        raise wrong(
-            ready.where,
-            "has no documents to take the examples in the prompt from",
-            f"{task.config.num_fewshot} shots",
-            "Set shots: 0, or shots: N with documents of a dataset that has a train split",
-        )
 
 
 def _check_metric(ready: Ready, task: Any) -> None:

@@ -66,6 +66,32 @@ def test_targets_that_are_none_of_the_choices_are_refused(pico_base, suite_folde
     assert line.startswith("suite.tasks.colours: no document has a target that is one of its choices (got labl). Mend")
 
 
+@pytest.mark.parametrize(
+    ("examples", "shots", "line"),
+    [
+        (slice(2), 3, "suite.tasks.colours: has 2 examples for the prompt (got 3 shots). Lower shots, or"),
+        (slice(12, 20), 3, ""),
+        (
+            slice(10, 20),
+            3,
+            "suite.tasks.colours: examples in the prompt are measured documents too (got 2 of them). Take",
+        ),
+    ],
+)
+def test_examples_in_the_prompt_are_enough_and_not_measured(examples, shots, line, pico_base, suite_folder, tmp_path):
+    rows = [row | {"question": f"example {row['question']}"} for row in questions(2)]
+    rows = rows if shots > len(questions(20)[examples]) else questions(20)[examples]
+    documents = {
+        "file": f"{suite_folder}/choice.jsonl",
+        "examples": str(write_jsonl(tmp_path / "examples.jsonl", rows)),
+    }
+    suite = choice(suite_folder, documents=documents, shots=shots)
+    if line:
+        assert refused(suite, tmp_path).startswith(line)
+    else:
+        evaluate(pico_base, suite, tmp_path / "out")
+
+
 def test_task_that_runs_code_of_the_model_is_refused(tmp_path):
     rows = write_jsonl(tmp_path / "rows.jsonl", [{"prompt": "def a():", "test": "", "entry_point": "a"}])
     task = {"task": "humaneval", "documents": {"file": str(rows)}, "metric": "pass@1"}
