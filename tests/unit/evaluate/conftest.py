@@ -94,9 +94,9 @@ def suite_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Artifact:
-    """A dataset artifact of six chats with rows and documents in train and test."""
+    """A dataset artifact of six chats in test, with rows and documents, and six other documents in train."""
     words, folder = pico.tokenizer(), tmp_path / "dataset"
-    documents = tickets(6)
+    documents, others = tickets(6), tickets(12)[6:]
     rows = []
     for document in documents:
         prompt = words.apply_chat_template(
@@ -105,8 +105,8 @@ def dataset(tmp_path: Path) -> Artifact:
         before = words.encode(prompt, add_special_tokens=False)
         answer = words.encode(document["completion"] + "<|im_end|>", add_special_tokens=False)
         rows.append(Row(document["id"], "chats", None, before + answer, [-100] * len(before) + answer))
-    for split in ("train", "test"):
-        write_jsonl(folder / "rows" / f"{split}.jsonl", documents)
+    for split, told in (("train", others), ("test", documents)):
+        write_jsonl(folder / "rows" / f"{split}.jsonl", told)
         write_rows(folder / "rows" / f"{split}.parquet", rows)
     return Artifact("own", "dataset", folder, "d" * 64)
 
