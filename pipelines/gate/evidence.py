@@ -96,7 +96,8 @@ def _too_few(pairs: Pairs, name: str) -> Refused | None:
     groups = None if pairs.clusters is None else len(set(pairs.clusters.tolist()))
     if not too_few(n, groups):
         return None
-    seen = f"{n} documents only" if groups is None else f"{n} documents in {groups} clusters only"
+    documents = f"{n} document{'s' * (n != 1)}"
+    seen = f"{documents} only" if groups is None else f"{documents} in {groups} cluster{'s' * (groups != 1)} only"
     return Refused(Verdict.INCONCLUSIVE, f"{name} was measured on {seen}: fewer than {LEAST} say nothing")
 
 

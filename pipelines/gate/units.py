@@ -36,6 +36,9 @@ _NO_SHARES = frozenset(
 )
 """Metrics that are known, by their name, to be no share of the documents. Each has a unit of its own."""
 
+_SHARES = frozenset(("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "agreement"))
+"""Metrics that lm-eval and Burnish count in right answers or tokens: never above 1."""
+
 
 def unit(metric: str, fraction: bool) -> Unit:
     """Percent for anything between 0 and 1, else the metric's own unit where it has a known one."""
@@ -45,6 +48,11 @@ def unit(metric: str, fraction: bool) -> Unit:
 def is_share(metric: str) -> bool:
     """Whether a metric that was not measured yet passes for a share of the documents: unless it is known not to be."""
     return metric not in _NO_SHARES
+
+
+def reaches(metric: str, threshold: float) -> bool:
+    """Whether a metric can differ by, or be, so much: a share of 2 is 2 points written as a share of 1."""
+    return threshold <= 1 or metric not in _SHARES
 
 
 def alike(one: str, other: str) -> bool:

@@ -4,8 +4,8 @@ from pipelines.engine.graph import Node
 from pipelines.engine.stage import ScoresRef
 from pipelines.evaluate.config import Suite, score_groups
 from pipelines.gate.config import STAGE as GATE
-from pipelines.gate.config import Gate, GateConfig
-from pipelines.gate.units import alike
+from pipelines.gate.config import THRESHOLDS, Gate, GateConfig
+from pipelines.gate.units import alike, reaches
 from pipelines.recipe.measure import Asked, Scores, candidate_of, seeds_of
 from pipelines.recipe.mistakes import at
 from pipelines.recipe.names import Names
@@ -54,7 +54,18 @@ def _check_gate(recipe: Recipe, names: Names, number: int) -> bool:
     if gate.group is not None:
         check_known(recipe, names, (*path, "group"), gate.group, groups.values(), f"group of suite '{gate.suite}'")
     _check_mean(recipe, names, gate, suite, (*path, "mean"))
+    _check_reach(recipe, names, gate, suite, (*path, THRESHOLDS[gate.rule]))
     return True
+
+
+def _check_reach(recipe: Recipe, names: Names, gate: Gate, suite: Suite, path: Path) -> None:
+    """A margin of 2 on shares lets everything pass; whoever writes it means 2 points."""
+    judged = [name for name, group in score_groups(suite).items() if gate.metric == name or gate.group == group]
+    for name in judged:
+        if not reaches(name.partition("/")[2], gate.threshold):
+            what, fix = f"{name} lies between 0 and 1", f"Write points as a share: {gate.threshold / 100:g}"
+            names.problems.append(at(recipe.origin(path), path, what, f"{gate.threshold:g}", fix))
+            return
 
 
 def _check_mean(recipe: Recipe, names: Names, gate: Gate, suite: Suite, path: Path) -> None:

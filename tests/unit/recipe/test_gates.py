@@ -64,6 +64,11 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
         "rule: drift",
         ["recipe.yaml:20: gates.0: drift needs max"],
     ),
+    "points instead of a share": (
+        "rule: improve, by: 0.1",
+        "rule: no_regression, margin: 2",
+        ["recipe.yaml:20: gates.0.margin: skill/acc lies between 0 and 1 (got 2). Write points as a share: 0.02"],
+    ),
     "mean of one score": (
         "metric: skill/acc, rule",
         "metric: skill/acc, mean: true, rule",
