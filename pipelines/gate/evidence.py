@@ -7,9 +7,9 @@ from typing import NamedTuple
 from pipelines.gate.config import Gate
 from pipelines.gate.rows import Measured, Row
 from pipelines.gate.rules import Verdict
-from pipelines.stats.estimate import LEAST, Estimate, Pairs, estimate, macro, too_few
+from pipelines.stats.estimate import Estimate, Pairs, estimate, macro, too_few
 from pipelines.stats.level import Level, level
-from pipelines.stats.power import POWER
+from pipelines.stats.power import LEAST, POWER
 from pipelines.stats.scores import Scores, pair
 
 

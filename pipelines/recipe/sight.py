@@ -9,9 +9,10 @@ from pipelines.engine.store import Store
 from pipelines.evaluate.config import EvaluateConfig, Suite, score_groups
 from pipelines.gate.config import Gate, GateConfig
 from pipelines.gate.sight import cannot_see, needed
-from pipelines.gate.units import Unit, is_share, unit
+from pipelines.gate.units import PERCENT, Unit, is_share, unit
 from pipelines.recipe.sizes import Size, size
 from pipelines.recipe.spreads import Known, Spread, of_verdict, score_of, spread
+from pipelines.stats.power import LEAST
 
 
 class Sight(NamedTuple):
@@ -151,6 +152,8 @@ def _says(
         if there.n is None
         else f"{there.n:,} document{'s' * (there.n != 1)}"
     )
+    if there.n is not None and there.n < LEAST:
+        return f"{head}{count}: fewer than {LEAST} say nothing"
     if far.spread is None and mde is None:
         return f"{head}{count}, and what they can see is {far.source}"
     if mde is None:
@@ -162,6 +165,6 @@ def _says(
 
 def _asked(gate: Gate, unit: Unit) -> str:
     if gate.rule == "at_least":
-        return f"at least {unit.of(gate.threshold)}"
+        return f"{'at least' if unit == PERCENT else 'at least as good as'} {unit.of(gate.threshold)}"
     words = {"improve": "improve by", "no_regression": "lose at most", "drift": "drift at most"}[gate.rule]
     return f"{words} {unit.by(gate.threshold)}"

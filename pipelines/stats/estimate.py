@@ -9,11 +9,8 @@ import numpy as np
 
 from pipelines.stats.binary import mcnemar, proportion, tango
 from pipelines.stats.cluster import Codes, clustered, count, repeats, t_interval, totals
-from pipelines.stats.power import detectable, detectable_pairs
+from pipelines.stats.power import LEAST, detectable, detectable_pairs
 from pipelines.stats.resample import Floats, bootstrap, ratio_error, sign_flip
-
-LEAST = 6
-"""Fewer documents, or clusters of them, give no interval worth the name."""
 
 
 class Pairs(NamedTuple):

@@ -16,6 +16,8 @@ from pipelines.stats.student import t_quantile
 
 POWER = 0.8
 """How often an effect must be seen to count as detectable."""
+LEAST = 6
+"""Fewer documents, or clusters of them, give no interval worth the name."""
 AGREEMENT = 0.7
 """Correlation of two models' right answers that is taken for granted in a plan: the upper end of the 0.3 to 0.7 that
 Miller 2024 (arXiv 2411.00640) finds between unrelated models, since a model and its own tuning are no strangers."""

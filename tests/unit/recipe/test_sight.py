@@ -70,6 +70,18 @@ def test_clusters_that_a_guess_does_not_count_are_told(tmp_path: Path) -> None:
     assert "clusters are not counted" in one.spread_from and "clusters are not counted" in one.says
 
 
+def test_handful_of_documents_is_told_to_say_nothing(tmp_path: Path) -> None:
+    one = seen(*project(tmp_path, SUITE.replace("metric: acc", "metric: acc, limit: 5")))["skill/acc"]
+    assert one.says == "gate skill/acc (test) improve by 10.0 points: 5 documents: fewer than 6 say nothing"
+
+
+def test_floor_in_bits_asks_for_as_good_as_that(tmp_path: Path) -> None:
+    gate = "metric: prose/bits_per_byte, rule: at_least, value: 5"
+    recipe = RECIPE.replace("metric: skill/acc, rule: improve, by: 0.1", gate)
+    first = sights(steps_of(*(made := project(tmp_path, SUITE, recipe))), made[1])[0]
+    assert first.says.startswith("gate prose/bits_per_byte (test) at least as good as 5.0000 bits per byte: ")
+
+
 def test_enough_documents_say_nothing_of_blindness(tmp_path: Path) -> None:
     suite = SUITE.replace("metric: acc", "metric: acc, limit: 4000")
     rules = RECIPE.replace("rule: improve, by: 0.1", "rule: no_regression, margin: 0.02")
@@ -88,9 +100,11 @@ def test_unknown_number_of_documents_tells_how_many_are_needed(tmp_path: Path) -
 
 
 def test_bits_per_byte_are_not_guessed(tmp_path: Path) -> None:
-    one = seen(*project(tmp_path))["prose/bits_per_byte"]
-    assert (one.n, one.n_from, one.spread, one.mde, one.needed) == (1, "words.txt", None, None, None)
-    assert one.says.endswith(" 1 document, and what they can see is not known before the first run")
+    path, store = project(tmp_path)
+    (tmp_path / "words.txt").write_text("\n\n".join(f"words {number}" for number in range(8)))
+    one = seen(path, store)["prose/bits_per_byte"]
+    assert (one.n, one.n_from, one.spread, one.mde, one.needed) == (8, "words.txt", None, None, None)
+    assert one.says.endswith(" 8 documents, and what they can see is not known before the first run")
 
 
 @pytest.mark.parametrize(
