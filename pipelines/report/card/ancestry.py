@@ -40,9 +40,14 @@ def own_part(report: Report) -> Report:
 
 
 def relation(part: Report) -> str:
-    """What the candidate is to its base, in the words of the Hub, from the candidate's own part of the report."""
+    """What the candidate is to its base, in the words of the Hub; empty for weights that nothing was done to.
+
+    `part` is the candidate's own part of the report.
+    """
     kinds = {node["id"]: node["kind"] for node in part["lineage"]["nodes"]}
     if kinds.get(candidate_id(part)) == "adapter" and not part["exports"]:
         return "adapter"
     several = any(len(entry["facts"].get("models", ())) > 1 for entry in part["merges"])
+    if not part["merges"] and not part["training"]:
+        return ""
     return "finetune" if part["training"] and not several else "merge"

@@ -46,7 +46,7 @@ def metadata(report: Report, part: Report) -> ModelCardData:
         license=stated.license,
         license_name=stated.name,
         base_model=(bases[0] if len(bases) == 1 else bases) or None,
-        base_model_relation=kind if bases else None,
+        base_model_relation=(kind or None) if bases else None,
         datasets=list(dict.fromkeys(data)) or None,
         library_name="peft" if kind == "adapter" else "transformers",
         pipeline_tag="text-generation",

@@ -133,7 +133,7 @@ def _losses(report: Report) -> Iterator[str]:
         span = interval(seen["low"], seen["high"], row["unit"])
         said = "" if sure else ", which can be chance"
         yield f"{name(row['name'])}: {difference(seen['delta'], row['unit'])} {span}{said}."
-    if report["suites"] and not worse:
+    if report["suites"] and model and not worse:
         yield "No score that was measured is worse than the base's. What was not measured may be."
 
 

@@ -112,6 +112,12 @@ def test_model_card_of_a_recipe_that_judges_no_model_has_no_results(tmp_path: Pa
     found = card(report_of(tmp_path, candidate="", verdict=None, gates=[]))
     assert "model-index" not in found.data.to_dict()
     assert "judges no model" in found.text
+    assert "worse than the base" not in found.text
+
+
+def test_model_card_of_weights_that_nothing_was_done_to_calls_them_no_merge(tmp_path: Path) -> None:
+    found = card(report_of(tmp_path, candidate="", verdict=None, gates=[], merges=[], training=[]))
+    assert found.data.tags == ["burnish"]
 
 
 def test_model_card_of_hostile_text_keeps_its_head_and_holds_no_html(tmp_path: Path) -> None:
