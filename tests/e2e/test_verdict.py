@@ -98,7 +98,8 @@ def test_verdict_has_every_rule_and_says_what_seeds_change(finished: Finished) -
     gates = finished.data["gates"]
     assert [gate["rule"] for gate in gates] == ["no_regression", "at_least", "no_regression", "drift", "drift"]
     assert gates[0]["clusters"] == 12
-    assert gates[0]["over_seeds"]["seeds"] == 2
+    assert gates[4]["over_seeds"]["seeds"] == 2
+    assert "what a seed changes cannot be told" in gates[0]["says"]  # no answer differs from the base's
     assert gates[2]["scores"] == ["words/bits_per_byte", "more/bits_per_byte"]
     assert [gate["verdict"] for gate in gates[1:4]] == ["PASS", "PASS", "PASS"]
     assert gates[4]["verdict"] == "FAIL"
