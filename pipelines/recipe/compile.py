@@ -61,7 +61,11 @@ def link(recipe: Recipe) -> Linked:
     judged = None
     if recipe.evaluate or not recipe.states(("evaluate",)):
         measured, scores = evaluations(recipe, names, to_measure(recipe, names))
-        nodes += [*measured, *selections(recipe, names, scores), *searches(recipe, names, measured, scores)]
+        # The base first: what only lm-eval finds wrong with a suite then shows before anything is trained.
+        first = [node for node in measured if node.id.startswith("evaluate.base@")]
+        later = [node for node in measured if node not in first]
+        nodes = [*first, *nodes, *later]
+        nodes += [*selections(recipe, names, scores), *searches(recipe, names, measured, scores)]
         judged = verdict(recipe, names, scores)
     if judged:
         nodes.append(judged)

@@ -139,6 +139,12 @@ def test_mistakes_in_inline_sources_name_their_place(tmp_path: Path) -> None:
     ]
 
 
+def test_base_is_measured_before_anything_is_trained(tmp_path: Path) -> None:
+    order = list(compiled(tmp_path, RECIPE)[1].nodes)
+    trained = min(order.index(name) for name in order if name.startswith("train."))
+    assert max(order.index(name) for name in order if name.startswith("evaluate.base@")) < trained
+
+
 def test_seed_of_the_recipe_fills_what_entries_leave_open(tmp_path: Path) -> None:
     _, graph = compiled(tmp_path, RECIPE.replace("kind: full}", "kind: full}, seed: 5"))
     configs = [graph.nodes[name].config for name in ("data.chats", "replay.own", "train.tuned")]
