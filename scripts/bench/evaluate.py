@@ -5,7 +5,8 @@
 Both read the same local documents, the same seeded sample of them and the same task YAMLs, in processes that begin with
 nothing loaded. Scores are compared to the last digit. The command line mixes the log-likelihoods of all its tasks into
 batches, which moves them in the eighth digit; burnish measures a task by itself, so that what else a suite holds does
-not matter. Where scores differ, the command line is therefore asked again for that task alone. Bits per byte of plain
+not matter, and tells MKL to sum in one order whatever the number of threads (MKL_CBWR). Where scores differ, the
+command line is therefore asked again for that task alone, with MKL told the same. Bits per byte of plain
 text is no task of lm-eval's here: burnish sums it in float64, lm-eval in float32.
 
 The command line's index of tasks, which burnish does without, is timed apart. Padding is that of burnish's batches of
@@ -188,7 +189,9 @@ def spend(command: list[str], log: Path, **environment: str) -> Spent:
     return Spent(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
-def theirs(suite: dict[str, Any], names: list[str], args: argparse.Namespace, scratch: Path) -> tuple[Scores, Spent]:
+def theirs(
+    suite: dict[str, Any], names: list[str], args: argparse.Namespace, scratch: Path, **environment: str
+) -> tuple[Scores, Spent]:
     """Scores of the command line for some measurements of the suite, and what it took."""
     every = {**suite["tasks"], **suite["texts"]}
     samples = {}
@@ -208,7 +211,7 @@ def theirs(suite: dict[str, Any], names: list[str], args: argparse.Namespace, sc
     ]
     command += ["--batch_size", str(args.batch_size), "--device", "cuda:0" if torch.cuda.is_available() else "cpu"]
     command += ["--output_path", str(out), *(["--apply_chat_template"] if args.chat else [])]
-    spent = spend(command, scratch / f"{out.name}.log", HF_DATASETS_CACHE=str(scratch / "datasets"))
+    spent = spend(command, scratch / f"{out.name}.log", HF_DATASETS_CACHE=str(scratch / "datasets"), **environment)
     results = json.loads(next(out.rglob("results_*.json")).read_text())["results"]
     keys = {name: f"{spec.get('metric', 'bits_per_byte')},{spec.get('filter', 'none')}" for name, spec in every.items()}
     return {name: results[f"bench_{name}"][keys[name]] for name in names}, spent
@@ -282,7 +285,7 @@ def report(args: argparse.Namespace, scratch: Path) -> None:
     print("| measurement | documents | command line | alone | burnish | |\n| --- | --- | --- | --- | --- | --- |")
     for name, score in record["metrics"]["scores"].items():
         task, value, theirs_ = name.split("/")[0], score["value"], their_scores[name.split("/")[0]]
-        alone = None if theirs_ == value else theirs(content, [task], args, scratch)[0][task]
+        alone = None if theirs_ == value else theirs(content, [task], args, scratch, MKL_CBWR="AUTO,STRICT")[0][task]
         verdict = "equal" if value in (theirs_, alone) else "DIFFERS"
         print(
             f"| {name} | {score['n']} | {theirs_!r} | {'' if alone is None else repr(alone)} | {value!r} | {verdict} |",
