@@ -59,15 +59,21 @@ def scarce(pairs: Pairs) -> str:
 def estimate(pairs: Pairs, alpha: float) -> Estimate:
     """Yes-or-no scores by Tango and McNemar, other means and ratios by the bootstrap or clustered t, and sign flips.
 
-    ValueError where there are too few documents or clusters.
+    Scores whose differences have one size alone are yes or no in units of it, whatever the scores are: of n equal
+    differences the bootstrap would make a certainty. ValueError where there are too few documents or clusters.
     """
     n, clusters, differences = len(pairs.base), count(pairs.clusters), pairs.candidate - pairs.base
     if too_few(n, clusters):
         raise ValueError(f"{n} documents in {clusters} clusters are too few to judge")
     total = float(n) if pairs.weights is None else float(pairs.weights.sum())
     base, candidate, delta = (float(values.sum()) / total for values in (pairs.base, pairs.candidate, differences))
-    seen = _ratio if pairs.weights is not None else _shares if shares(pairs) else _mean
-    low, high, p, mde, method = seen(pairs, differences, alpha)
+    if pairs.weights is not None:
+        low, high, p, mde, method = _ratio(pairs, differences, alpha)
+    elif size := 1.0 if shares(pairs) else _size(differences):
+        low, high, p, mde, method = _shares(pairs, np.rint(differences / size), alpha)
+        low, high, mde = low * size, high * size, mde * size
+    else:
+        low, high, p, mde, method = _mean(pairs, differences, alpha)
     return Estimate(base, candidate, delta, low, high, p, n, mde, method, clusters)
 
 
@@ -116,6 +122,13 @@ def _ratio(pairs: Pairs, differences: Floats, alpha: float) -> _Seen:
     return _Seen(
         *bootstrap(values, weights, alpha), sign_flip(values), mde, f"{unit} bootstrap-t interval, sign-flip test"
     )
+
+
+def _size(differences: Floats) -> float:
+    """The one size that all differences have which are not zero; 0 where they have several or none is there."""
+    largest = float(np.abs(differences).max())
+    sizes = np.abs(differences) / largest if largest else np.full(1, 0.5)
+    return largest if bool((np.isclose(sizes, 1, atol=1e-9) | np.isclose(sizes, 0, atol=1e-9)).all()) else 0.0
 
 
 def shares(pairs: Pairs) -> bool:

@@ -152,7 +152,9 @@ def test_della_of_no_probabilities_is_refused(density: object, epsilon: object) 
     ],
 )
 def test_della_of_probabilities_is_accepted(density: object, epsilon: object) -> None:
-    Della.model_validate({"kind": "della", "density": density, "epsilon": epsilon})
+    method = Della.model_validate({"kind": "della", "density": density, "epsilon": epsilon})
+    told = method.model_dump(mode="json")
+    assert (told["density"], told["epsilon"]) == (density, epsilon)
 
 
 @pytest.mark.parametrize(("density", "gamma"), [(1.0, 0.01), (0.5, 0.6), ([0.5, 0.95], [0.01, 0.1])])
@@ -163,7 +165,8 @@ def test_breadcrumbs_of_more_than_everything_is_refused(density: object, gamma: 
 
 @given(st.integers(1, 1000))
 def test_breadcrumbs_of_exactly_everything_is_accepted(parts: int) -> None:
-    Breadcrumbs.model_validate({"kind": "breadcrumbs", "density": parts / 1000, "gamma": 1 - parts / 1000})
+    method = Breadcrumbs.model_validate({"kind": "breadcrumbs", "density": parts / 1000, "gamma": 1 - parts / 1000})
+    assert method.density == parts / 1000
 
 
 @pytest.mark.parametrize(
@@ -195,4 +198,5 @@ def test_weights_without_a_meaning_are_refused(kind: str, weights: list[object],
 )
 def test_weights_with_a_meaning_are_accepted(kind: str, weights: list[object]) -> None:
     models = [{"use": name, "weight": weight} for name, weight in zip("ab", weights, strict=True)]
-    MergeConfig.model_validate({"models": models, "method": {"kind": kind}})
+    merge = MergeConfig.model_validate({"models": models, "method": {"kind": kind}})
+    assert [member["weight"] for member in merge.model_dump(mode="json")["models"]] == weights

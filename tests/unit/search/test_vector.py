@@ -116,7 +116,9 @@ def test_models_are_not_read_again_for_another_lambda(tmp_path, folders, monkeyp
     monkeypatch.setattr(Tuned, "stored", refuse)
     monkeypatch.setattr(plan, "open_folder", refuse)
     monkeypatch.setattr(candidates, "merge", refuse)
+    before = files(tmp_path / "out")
     shared.make(configured(models, {"kind": "ties", "lambda": 0.9}), tmp_path / "out")
+    assert files(tmp_path / "out") != before
 
 
 def test_vector_is_dropped_when_anything_else_changes(tmp_path, folders):

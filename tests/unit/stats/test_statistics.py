@@ -293,3 +293,19 @@ def test_estimate_picks_its_method_by_the_scores():
     assert "Tango" in estimate(draw_pairs(generator, 50, 0.2, 0.1), 0.05).method
     assert "paired bootstrap-t" in estimate(pairs([0.5, 1, 0, 1, 0, 1], [1, 1, 0, 0.5, 0, 0]), 0.05).method
     assert "bootstrap" in estimate(pairs([1, 2, 3, 4, 5, 5], [1, 2, 3, 4, 6, 4], [1, 1, 2, 2, 3, 3]), 0.05).method
+
+
+@pytest.mark.parametrize("clusters", [None, np.arange(12) // 2])
+def test_differences_of_one_size_are_no_certainty_but_yes_or_no_in_that_unit(clusters):
+    base = np.linspace(0.1, 0.4, 12)
+    seen = estimate(Pairs(base, base + 0.3, None, clusters), 0.05)
+    told = estimate(Pairs(np.zeros(12), np.ones(12), None, clusters), 0.05)
+    assert (seen.low, seen.high) == pytest.approx((0.3 * told.low, 0.3 * told.high))
+    assert seen.low < 0.27 and seen.mde > 0
+    assert seen.p == told.p
+
+
+def test_differences_of_several_sizes_stay_with_the_bootstrap():
+    base = np.linspace(0.1, 0.4, 12)
+    assert "bootstrap" in estimate(Pairs(base, base + np.linspace(0.1, 0.3, 12)), 0.05).method
+    assert estimate(Pairs(base * 9, base * 9), 0.05)[2:5] == (0.0, 0.0, 0.0)

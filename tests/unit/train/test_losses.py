@@ -106,7 +106,7 @@ def packed(model, rows, by_rows, share=False):
     return total, {name: weight.grad.clone() for name, weight in model.named_parameters()}
 
 
-def same(one, other):
+def assert_same(one, other):
     assert one[0] == pytest.approx(other[0], rel=1e-5)
     for name, gradient in one[1].items():
         scale = gradient.abs().max().item()
@@ -117,13 +117,13 @@ def same(one, other):
 def test_token_losses_any_architecture_equals_its_own_loss(name):
     model, rows = model_of(name), some_rows()
     expected = plain(model, rows)
-    same(expected, packed(model, rows, attend_by_rows(model)))
+    assert_same(expected, packed(model, rows, attend_by_rows(model)))
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen2", "mistral-window"])
 def test_token_losses_with_a_mask_over_all_rows_equals_rows_apart(name):
     model, rows = model_of(name), some_rows()
-    same(plain(model, rows), packed(model, rows, by_rows=False))
+    assert_same(plain(model, rows), packed(model, rows, by_rows=False))
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2-softcap", "granite-scaled"])
@@ -133,7 +133,7 @@ def test_token_losses_in_tiles_equals_logits_held(name, monkeypatch):
     held = packed(model, rows, by_rows)
     add_fused_lm_head(model)
     monkeypatch.setattr(trainer, "FUSED_ABOVE", 0)
-    same(held, packed(model, rows, by_rows))
+    assert_same(held, packed(model, rows, by_rows))
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen2", "mistral-window", "gemma3", "mixtral", "granite-scaled"])
@@ -141,7 +141,7 @@ def test_token_losses_shared_prompt_computed_once_equals_rows_apart(name):
     model, rows = model_of(name), alike_rows()
     expected = plain(model, rows)
     assert attend_by_rows(model)
-    same(expected, packed(model, rows, by_rows=True, share=True))
+    assert_same(expected, packed(model, rows, by_rows=True, share=True))
 
 
 def test_packs_models_with_state_along_the_sequence_do_not():
