@@ -34,7 +34,7 @@ class Ref(_Text):
 class ModelRef(Ref):
     """A model: a folder of full weights. An adapter named here is baked into its base first."""
 
-    wants = ("model",)
+    wants: ClassVar[tuple[str, ...]] = ("model",)
 
 
 class WeightsRef(Ref):
@@ -61,6 +61,18 @@ class ScoresRef(Ref):
 
 class VerdictRef(Ref):
     wants = ("verdict",)
+
+
+class ExportRef(Ref):
+    """Weights as they are shipped: an export, or one of its formats as `entry.format`."""
+
+    wants = ("export",)
+
+
+class ServableRef(ModelRef):
+    """A model, or an export of one, in which case the shipped weights themselves are meant."""
+
+    wants = ("model", "export")
 
 
 class AnyRef(Ref):

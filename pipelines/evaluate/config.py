@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.engine.stage import RUNTIME, Config, DatasetRef, InputPath, Launch, ModelRef, Stage
+from pipelines.engine.stage import RUNTIME, Config, DatasetRef, InputPath, Launch, ModelRef, ServableRef, Stage
 
 TARGET, GENERAL = "target", "general"
 
@@ -142,7 +142,7 @@ Backend = Annotated[Hf | Vllm | Server, Field(discriminator="kind")]
 class EvaluateConfig(Config):
     """One model on one suite; makes scores."""
 
-    model: ModelRef
+    model: ServableRef
     base: ModelRef = Field(ModelRef("base"), description="Model that drift is measured from.")
     suite: Suite
     backend: Backend = Field(Hf(), description="What runs the model.")

@@ -1,10 +1,67 @@
-"""What is shipped, in which format."""
+"""What is shipped, in which formats."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from pipelines.engine.stage import Config, ModelRef, Stage
+from pipelines.engine.stage import Config, DatasetRef, ModelRef, Stage, WeightsRef
+
+Level = Literal[
+    "fp8", "int8", "w4a16_gptq", "w4a16_awq", "gguf_f16", "gguf_q8_0", "gguf_q6_k", "gguf_q5_k_m", "gguf_q4_k_m"
+]
+Format = Literal["safetensors", "adapter"] | Level
+Engine = Literal["transformers4", "vllm"]
+Dtype = Literal["keep", "float32", "bfloat16", "float16"]
+
+_DTYPE = "Type of the shipped weights."
+_SHARD = "Largest file, in bytes."
+_ENGINES = "Engines of environments of their own that must read the export, and agree, before it is called done."
+
+
+class Calibration(Config):
+    """Rows that a quantisation is calibrated on: the text that the model will see."""
+
+    on: DatasetRef | None = Field(None, description="Dataset; default: the only one of the recipe's data section.")
+    rows: int = Field(256, ge=1, description="Rows of its training split, drawn by the seed.")
+    max_length: int = Field(512, ge=16, description="Longest row, in tokens; the rest of it is left out.")
+    seed: int = 0
+
+
+class Quantize(Config):
+    """Several levels are made and measured as vLLM serves them; the smallest inside the stated losses is shipped."""
+
+    levels: tuple[Literal["fp8", "int8", "w4a16_gptq", "w4a16_awq"], ...] = Field(
+        ("fp8", "int8", "w4a16_gptq", "w4a16_awq"), min_length=1, description="Levels that are tried."
+    )
+    suite: str = Field("dev", description="Suite that they are measured on; not one that a gate judges.")
+    max_drop: dict[str, float] = Field(
+        description="Group of the suite to the largest loss that is accepted against the weights not quantised.",
+        min_length=1,
+    )
+
+
+class Hub(Config):
+    """A repository of the Hugging Face hub that `burnish run --yes` pushes the export to, once the gates pass."""
+
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="As owner/name.")
+    private: bool = Field(True, description="Make the repository private, where it is made.")
+    branch: str = "main"
+
+
+class ExportEntry(Config):
+    """Weights to ship: what they are made from, and in which formats."""
+
+    model: ModelRef
+    base: ModelRef = Field(ModelRef("base"), description="Model that the export must differ from.")
+    formats: tuple[Format, ...] = Field(
+        ("safetensors",), min_length=1, description="A folder each; the quantised ones are made from safetensors."
+    )
+    dtype: Dtype = Field("keep", description=_DTYPE)
+    max_shard_size: int = Field(5_000_000_000, ge=1_000_000, description=_SHARD)
+    engines: tuple[Engine, ...] = Field((), description=_ENGINES)
+    calibration: Calibration = Calibration()
+    quantize: Quantize | None = Field(None, description="Choose a quantised format by measuring several.")
+    hub: Hub | None = None
 
 
 class ExportConfig(Config):
@@ -12,9 +69,14 @@ class ExportConfig(Config):
 
     model: ModelRef
     base: ModelRef = Field(ModelRef("base"), description="Model that the export must differ from.")
-    formats: tuple[Literal["safetensors"], ...] = ("safetensors",)
-    dtype: Literal["keep", "float32", "bfloat16", "float16"] = Field("keep", description="Type of the shipped weights.")
-    max_shard_size: int = Field(5_000_000_000, ge=1_000_000, description="Largest file, in bytes.")
+    adapter: WeightsRef | None = Field(None, description="Adapter that `model` is the base with, to ship beside it.")
+    parent: ModelRef | None = Field(None, description="Model that the adapter was trained from.")
+    ship_adapter: bool = Field(False, description="Ship the adapter in a folder of its own, where vLLM can serve it.")
+    dtype: Dtype = Field("keep", description=_DTYPE)
+    max_shard_size: int = Field(5_000_000_000, ge=1_000_000, description=_SHARD)
+    engines: tuple[Engine, ...] = Field((), description=_ENGINES)
 
 
-STAGE = Stage("export", 1, ExportConfig, run="pipelines.export.run:run", makes="export")
+STAGE = Stage(
+    "export", 2, ExportConfig, run="pipelines.export.run:run", check="pipelines.export.check:check", makes="export"
+)

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.engine.stage import Config, ScoresRef, Stage
+from pipelines.engine.stage import Config, ExportRef, ScoresRef, Stage
 
 
 class Gate(Config):
@@ -22,6 +22,9 @@ class Gate(Config):
     value: float | None = Field(None, description="at_least: what the candidate itself must reach, base or no base.")
     max: float | None = Field(
         None, ge=0, description="drift: farthest that the candidate may be from the base, up or down; of kl: its value."
+    )
+    through: ExportRef | None = Field(
+        None, description="Export whose shipped weights are judged, as vLLM serves them; the base is served likewise."
     )
     alpha: float = Field(0.05, gt=0, lt=0.5, description="Error rate of the two-sided interval.")
     on_inconclusive: Literal["warn", "fail"] = Field("warn", description="What it means when the data cannot say.")

@@ -8,9 +8,11 @@ from pipelines.engine.graph import Cycle, Graph, Node, graph_of
 from pipelines.engine.stage import AnyRef, Stage, VerdictRef
 from pipelines.errors import Problem, UserError
 from pipelines.export.config import STAGE as EXPORT
+from pipelines.export.config import ExportEntry
 from pipelines.merge.config import STAGE as MERGE
 from pipelines.merge.config import MergeConfig
 from pipelines.prepare.config import STAGE as PREPARE
+from pipelines.recipe.exports import exports
 from pipelines.recipe.gates import verdict
 from pipelines.recipe.kept import kept_problems
 from pipelines.recipe.measure import Scores, candidate_of, evaluations, selections, to_measure
@@ -30,7 +32,6 @@ _STAGES: dict[str, Stage] = {
     "replay": REPLAY,
     "train": TRAIN,
     "merge": MERGE,
-    "export": EXPORT,
 }
 
 
@@ -55,7 +56,7 @@ def link(recipe: Recipe) -> Linked:
     """Link what can be linked of a recipe, sound or not; the report is left out."""
     names = Names(recipe)
     entries = _entries(recipe, names)
-    exports = [node for node in entries if node.stage is EXPORT]
+    shipped = [node for node in entries if node.stage is EXPORT]
     nodes = [node for node in entries if node.stage is not EXPORT]
     scores: Scores = {}
     judged = None
@@ -69,8 +70,8 @@ def link(recipe: Recipe) -> Linked:
         judged = verdict(recipe, names, scores)
     if judged:
         nodes.append(judged)
-        exports = [Node(node.id, node.stage, node.config, judged.id) for node in exports]
-    nodes += [*exports, *names.bakes()]
+        shipped = [Node(node.id, node.stage, node.config, judged.id) for node in shipped]
+    nodes += [*shipped, *names.bakes()]
     try:
         graph = graph_of(_rooted(nodes))
     except Cycle as cycle:
@@ -87,7 +88,7 @@ def _entries(recipe: Recipe, names: Names) -> list[Node]:
         if entry.id == "base" and entry.config and entry.config.adapter:
             what, fix = "the base of a recipe is a model", "Name the adapter where it is merged"
             names.problems.append(at(recipe.origin(entry.path), (*entry.path, "adapter"), what, "", fix))
-        if entry.section not in _STAGES or entry.config is None:
+        if entry.section not in (*_STAGES, "export") or entry.config is None:
             continue
         config = names.resolved(entry.config, entry.path)
         if isinstance(config, MergeConfig):
@@ -99,6 +100,9 @@ def _entries(recipe: Recipe, names: Names) -> list[Node]:
             if config.search:
                 continue
             config = config.plain()
+        if isinstance(config, ExportEntry):
+            nodes += exports(entry.id, config)
+            continue
         nodes.append(Node(entry.id, _STAGES[entry.section], config))
     return nodes
 

@@ -5,9 +5,9 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from pipelines.base.config import BaseConfig
-from pipelines.engine.stage import Config, Launch, ModelRef
+from pipelines.engine.stage import Config, Launch, ModelRef, ServableRef
 from pipelines.evaluate.config import Backend, EvaluateConfig, Hf, Suite
-from pipelines.export.config import ExportConfig
+from pipelines.export.config import ExportEntry
 from pipelines.gate.config import Gate
 from pipelines.prepare.config import PrepareConfig
 from pipelines.replay.config import ReplayConfig
@@ -22,7 +22,7 @@ ENTRIES: dict[str, type[Config]] = {
     "train": TrainConfig,
     "merge": MergeEntry,
     "select": SelectEntry,
-    "export": ExportConfig,
+    "export": ExportEntry,
 }
 """Sections whose entries have names of the user's choice."""
 
@@ -45,10 +45,10 @@ class EvaluateSection(Config):
     """Suites of measurements, and the models that they are run on besides the base."""
 
     suites: dict[str, Suite] = Field({}, description="Name to a suite, or to the path of a file that holds one.")
-    candidate: ModelRef | None = Field(
+    candidate: ServableRef | None = Field(
         None, description="Model that the gates judge; default: what is exported, else selected, else made last."
     )
-    models: tuple[ModelRef, ...] = Field((), description="Models that are measured and shown, but not judged.")
+    models: tuple[ServableRef, ...] = Field((), description="Models that are measured and shown, but not judged.")
     seeds: tuple[ModelRef, ...] = Field(
         (), description="Models made like the candidate with other seeds: what a seed changes is told beside each gate."
     )
@@ -75,5 +75,5 @@ class Sections(Head):
     select: dict[str, SelectEntry] = Field({}, description="Choices among models, by name; each makes a model.")
     evaluate: EvaluateSection | None = Field(None, description="What models are measured on.")
     gates: tuple[Gate, ...] = Field((), description="What must hold for the candidate against the base.")
-    export: dict[str, ExportConfig] = Field({}, description="Weights to ship, by name; made when the gates pass.")
+    export: dict[str, ExportEntry] = Field({}, description="Weights to ship, by name; made when the gates pass.")
     report: ReportEntry = Field(ReportEntry(), description="The page that a reviewer reads.")
