@@ -10,10 +10,11 @@ from pipelines.errors import wrong
 from pipelines.export import verify
 from pipelines.export.card import card, serving
 from pipelines.export.config import ExportConfig
-from pipelines.export.verify import Check, Reloaded
+from pipelines.export.verify import Check
 from pipelines.export.write import is_tied, positions, write_folder, write_json
 from pipelines.hf.folder import CARD, CONFIG, describe, licence_of, read_json, require_sound
 from pipelines.hf.models import DTYPES
+from pipelines.serving.look.fresh import Reloaded, reload
 
 _VERSIONS = ("torch", "transformers", "tokenizers", "safetensors")
 
@@ -35,7 +36,7 @@ def run(config: ExportConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
     folder = out_dir / "safetensors"
     folder.mkdir()
     left_out = write_folder(model.path, base.path, folder, dtype, config.dtype == "keep", config.max_shard_size)
-    reloaded = verify.reload(folder)
+    reloaded = reload(folder)
     checks = [first, *_checks(model, base, folder, own, dtype, left_out, reloaded)]
     return _document(config, model, base, folder, checks)
 

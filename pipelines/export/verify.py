@@ -1,18 +1,11 @@
 """What must hold before an export is called done. Each check returns what it saw, or refuses."""
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file
 
-from pipelines.errors import Problem, UserError, wrong
-from pipelines.export.parity import compare, folder_logits, prompt_ids
+from pipelines.errors import wrong
 from pipelines.hf.folder import (
     CONFIG,
     GENERATION,
@@ -26,11 +19,11 @@ from pipelines.hf.folder import (
 from pipelines.hf.models import load_tokenizer
 from pipelines.hf.rewrite import FLOATS, chunks
 from pipelines.hf.safetensors import tensor_map
+from pipelines.serving.look.fresh import Reloaded
+from pipelines.serving.look.parity import compare, folder_logits, prompt_ids, summation
 
 # Rounding to 8 bits of mantissa moves logits by one or two percent; a broken export by a hundred.
 _TOO_MUCH = 0.2
-# Relative root mean square of logits that differ by the order of sums alone; 1e-5 was seen in float32.
-_SUMMATION, _SUMMATION_16 = 1e-3, 2e-2
 PARITY = "max |dlogit| against the model, at the same precision"
 ROUNDING = "max |dlogit| from rounding"
 DIFFERS = "max |dlogit| against the base"
@@ -41,13 +34,6 @@ class Check(NamedTuple):
 
     name: str
     saw: str | float
-
-
-class Reloaded(NamedTuple):
-    """The exported folder as a fresh process saw it."""
-
-    facts: dict[str, Any]
-    logits: list[torch.Tensor]
 
 
 def same_words(model: Path, base: Path) -> Check:
@@ -93,27 +79,6 @@ def same_weights(model: Path, out: Path, left_out: tuple[str, ...]) -> Check:
     return Check("weights equal the model's, rounded once", f"{len(after)} tensors")
 
 
-def reload(folder: Path) -> Reloaded:
-    """Load the folder in a new process. UserError with that process's own words where it cannot."""
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "pipelines.export.reload", str(folder), scratch]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-            raise wrong("export", "the exported folder cannot be loaded", lines[-1], "Check config.json of the model")
-        return read_answer(Path(scratch))
-
-
-def read_answer(scratch: Path) -> Reloaded:
-    """What the process wrote. UserError where it found the folder broken."""
-    facts = json.loads((scratch / "answer.json").read_text(encoding="utf-8"))
-    if "problems" in facts:
-        raise UserError(*(Problem(*problem) for problem in facts["problems"]))
-    rows = load_file(scratch / "logits.safetensors")
-    return Reloaded(facts, [rows[f"{at}"].clone() for at in range(len(rows))])
-
-
 def same_facts(model: Path, out: Path, dtype: str, tied: bool, facts: dict[str, Any]) -> Check:
     """The fresh process saw the prompts, template, dtype and tie flag that were written."""
     expected = {
@@ -151,7 +116,7 @@ def parity(model: Path, dtype: str, after: Reloaded) -> Check:
     The weights are equal bit by bit; two processes may still sum in another order, and differ by no more than that.
     """
     apart = compare(folder_logits(model, after.facts["prompts"], dtype), after.logits)
-    if apart.relative > (_SUMMATION if dtype == "float32" else _SUMMATION_16):
+    if apart.relative > summation(dtype):
         raise wrong(
             "export", "the reloaded export answers differently from the model", f"max |dlogit| {apart.largest:.3g}"
         )

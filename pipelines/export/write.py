@@ -8,7 +8,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from pipelines.errors import wrong
-from pipelines.export.serving import dual_config, dual_tokenizer_config
+from pipelines.export.dual import dual_config, dual_tokenizer_config
 from pipelines.hf.folder import (
     CONFIG,
     GENERATION,

@@ -19,7 +19,7 @@ Messages = Sequence[Mapping[str, str]]
 """A conversation: `{"role", "content"}` in order."""
 
 # Rows must not depend on the day they are made; the day is the one that Llama 3's own template falls back on.
-_DAY = datetime.date(2024, 7, 26)
+DAY = datetime.date(2024, 7, 26)
 _TODAY = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")
 _QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
 _TAG = re.compile(
@@ -64,7 +64,7 @@ def chat_template(tokenizer: Any) -> str:
             fix="Use an instruction-tuned base, or `format: text` for plain text",
         )
     template: str = tokenizer.get_chat_template()
-    return _TODAY.sub(lambda call: repr(_DAY.strftime(call[2])), template)
+    return _TODAY.sub(lambda call: repr(DAY.strftime(call[2])), template)
 
 
 def rendered(tokenizer: Any, template: str, messages: Messages, add_generation_prompt: bool = False) -> Marked:

@@ -13,9 +13,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipelines.engine.stage import Artifact
 from pipelines.errors import UserError
-from pipelines.export import reload, verify
+from pipelines.export import run as export_run
+from pipelines.export import verify
 from pipelines.export.config import ExportConfig
 from pipelines.export.run import run
+from pipelines.serving.look import child, fresh
 from tests import pico
 
 Export = Callable[..., tuple[Path, dict]]
@@ -52,13 +54,13 @@ ORIGIN = {"source": "wheel pico==1.0", "notes": ["weights are 4-bit dequantised 
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reload in this process, for the tests that are not about the process: imports take seconds."""
 
-    def look(folder: Path) -> verify.Reloaded:
+    def look(folder: Path) -> fresh.Reloaded:
         scratch = tmp_path / "scratch"
         scratch.mkdir(exist_ok=True)
-        reload.main(folder, scratch)
-        return verify.read_answer(scratch)
+        child.main(folder, scratch)
+        return fresh.read_answer(scratch)
 
-    monkeypatch.setattr(verify, "reload", look)
+    monkeypatch.setattr(export_run, "reload", look)
 
 
 def edit(path: Path, **changes: object) -> None:

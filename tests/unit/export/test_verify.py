@@ -1,7 +1,6 @@
 """Each check, on an export that was damaged after it was written."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,10 +9,11 @@ from safetensors.torch import load_file, save_file
 
 from pipelines.errors import UserError
 from pipelines.export import verify
-from pipelines.export.parity import compare, folder_logits, prompt_ids
-from pipelines.export.reload import look, stops
 from pipelines.export.write import write_folder
-from pipelines.hf.models import load_model, load_tokenizer
+from pipelines.hf.models import load_tokenizer
+from pipelines.serving.look.child import look
+from pipelines.serving.look.fresh import Reloaded
+from pipelines.serving.look.parity import folder_logits, prompt_ids
 
 
 @pytest.fixture
@@ -87,16 +87,9 @@ def test_ends_without_the_end_of_turn_is_refused(out: Path, tmp_path: Path):
         verify.ends(out, look(out, tmp_path))
 
 
-def test_stops_follows_the_generation_config(out: Path):
-    model, prompt = load_model(out, device="cpu"), prompt_ids(load_tokenizer(out))[0]
-    assert stops(model, prompt, 2)
-    model.generation_config.eos_token_id = 0
-    assert not stops(model, prompt, 2)
-
-
 def test_parity_with_another_model_is_refused(pico_tuned: tuple[Path, Path], out: Path):
     prompts = prompt_ids(load_tokenizer(out))
-    after = verify.Reloaded({"prompts": prompts}, folder_logits(out, prompts, "float32"))
+    after = Reloaded({"prompts": prompts}, folder_logits(out, prompts, "float32"))
     assert verify.parity(pico_tuned[0], "float32", after).saw == 0.0
     with pytest.raises(UserError, match="answers differently from the model"):
         verify.parity(pico_tuned[1], "float32", after)
@@ -106,28 +99,6 @@ def test_parity_allows_another_order_of_sums_and_no_more(pico_tuned: tuple[Path,
     prompts = prompt_ids(load_tokenizer(out))
     exact = folder_logits(out, prompts, "float32")
     summed_otherwise = [row * (1 + 1e-5) for row in exact]
-    assert verify.parity(pico_tuned[0], "float32", verify.Reloaded({"prompts": prompts}, summed_otherwise)).saw > 0
+    assert verify.parity(pico_tuned[0], "float32", Reloaded({"prompts": prompts}, summed_otherwise)).saw > 0
     with pytest.raises(UserError, match="answers differently from the model"):
-        verify.parity(pico_tuned[0], "float32", verify.Reloaded({"prompts": prompts}, [row * 1.01 for row in exact]))
-
-
-def test_reload_in_a_process_that_fails_is_one_line(model: Path, out: Path):
-    path = out / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "unheard"}))
-    with pytest.raises(UserError, match="the exported folder cannot be loaded") as caught:
-        verify.reload(out)
-    assert "\n" not in str(caught.value)
-
-
-def test_prompts_without_a_template_are_plain_text(model: Path, tmp_path: Path):
-    plain = Path(shutil.copytree(model, tmp_path / "plain"))
-    (plain / "chat_template.jinja").unlink()
-    words = load_tokenizer(plain)
-    assert words.decode(prompt_ids(words)[0]) == "What is the capital of France?"
-
-
-def test_compare_tells_largest_and_relative_difference():
-    one, other = [torch.tensor([[3.0, 4.0]])], [torch.tensor([[3.0, 4.5]])]
-    assert compare(one, other) == (0.5, pytest.approx(0.1))
-    with pytest.raises(UserError, match="NaN"):
-        compare(one, [torch.tensor([[float("nan"), 0.0]])])
+        verify.parity(pico_tuned[0], "float32", Reloaded({"prompts": prompts}, [row * 1.01 for row in exact]))

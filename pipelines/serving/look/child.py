@@ -1,6 +1,6 @@
-"""The exported folder as a stranger sees it: loaded in a process that knows nothing but its path.
+"""A folder as a stranger sees it: loaded in a process that knows nothing but its path.
 
-`python -m pipelines.export.reload FOLDER OUT` writes `OUT/answer.json` and `OUT/logits.safetensors`.
+`python -m pipelines.serving.look.child FOLDER OUT` writes `OUT/answer.json` and `OUT/logits.safetensors`.
 """
 
 import json
@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from pipelines.errors import UserError
-from pipelines.export.parity import aligned, logits, prompt_ids
 from pipelines.hf.folder import id_list, require_sound
 from pipelines.hf.models import load_model, load_tokenizer
 from pipelines.hf.stops import turn_end
+from pipelines.serving.look.parity import aligned, logits, prompt_ids
 
 _STEPS = 3
 

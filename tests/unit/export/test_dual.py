@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.export.serving import dual_config, dual_rope, dual_tokenizer_config
+from pipelines.export.dual import dual_config, dual_rope, dual_tokenizer_config
 
 LLAMA3 = {
     "rope_type": "llama3",

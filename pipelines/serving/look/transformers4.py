@@ -1,0 +1,75 @@
+"""A folder loaded by transformers 4 in its own environment, and whether it means the same there."""
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from pipelines.errors import Problem, UserError, wrong
+from pipelines.hf.markers import DAY
+from pipelines.serving.environments import Environment
+from pipelines.serving.look.fresh import Reloaded, last_line
+from pipelines.serving.look.parity import PROMPTS, compare, summation
+
+_SCRIPT = Path(__file__).parents[1] / "outside" / "transformers4.py"
+_FACTS = ("prompts", "template", "dtype", "architecture", "tied")
+
+
+def in_transformers4(environment: Environment, folder: Path, prompts: list[list[int]]) -> Reloaded:
+    """What `fresh.reload` says of a folder, said by transformers 4. UserError where it cannot load it whole."""
+    return folders_in_transformers4(environment, {folder: prompts})[0]
+
+
+def folders_in_transformers4(environment: Environment, folders: Mapping[Path, list[list[int]]]) -> list[Reloaded]:
+    """The same of several folders in one process. UserError with a problem for each that cannot be loaded whole."""
+    asked = [{"folder": str(folder.absolute()), "prompts": prompts} for folder, prompts in folders.items()]
+    request = {"questions": PROMPTS, "day": [DAY.year, DAY.month, DAY.day], "folders": asked}
+    with tempfile.TemporaryDirectory() as scratch:
+        return _read(list(folders), _ask(environment, request, Path(scratch)), Path(scratch))
+
+
+def disagreements(before: Reloaded, after: Reloaded, where: str) -> list[Problem]:
+    """What is not the same in `after`, in the words of a Problem each; `before` is of transformers 5."""
+    fix = "Export the folder again, which writes its files for both versions"
+    found = [
+        Problem(where, f"transformers 4 reads another {name}", f"{str(after.facts[name])[:60]}", fix)
+        for name in _FACTS
+        if before.facts[name] != after.facts[name]
+    ]
+    apart = compare(before.logits, after.logits)
+    if apart.relative > summation(before.facts["dtype"]):
+        got = f"max |dlogit| {apart.largest:.3g}"
+        found.append(Problem(where, "transformers 4 computes other logits", got, fix))
+    return found
+
+
+def _ask(environment: Environment, request: object, scratch: Path) -> list[dict[str, object]]:
+    (scratch / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    variables = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [str(environment.python), "-I", str(_SCRIPT), str(scratch / "request.json"), str(scratch)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    if done.returncode:
+        fix = "Install it again: burnish doctor --install transformers4"
+        raise wrong(str(environment.folder), "its transformers does not run", last_line(done), fix)
+    answers: list[dict[str, object]] = json.loads((scratch / "answer.json").read_text(encoding="utf-8"))
+    return answers
+
+
+def _read(folders: list[Path], answers: list[dict[str, object]], scratch: Path) -> list[Reloaded]:
+    problems, found = [], []
+    for at, (folder, facts) in enumerate(zip(folders, answers, strict=True)):
+        odd = facts.get("odd")
+        if said := facts.get("problem") or (odd[0] if isinstance(odd, list) and odd else None):
+            fix = "Export the folder again, which writes its files for both versions"
+            problems.append(Problem(str(folder), "transformers 4 cannot load it whole", str(said)[:200], fix))
+            continue
+        rows = load_file(scratch / f"{at}.safetensors")
+        found.append(Reloaded(facts, [rows[f"{row}"].clone() for row in range(len(rows))]))
+    if problems:
+        raise UserError(*problems)
+    return found
