@@ -22,6 +22,7 @@ VERBS = {
     "inspect": ("pipelines.cli.inspect", "rows as the trainer sees them, with the loss mask"),
     "lock": ("pipelines.cli.lock", "pin hub revisions and file digests"),
     "schema": ("pipelines.cli.schema", "JSON Schema of recipes, for editors"),
+    "doctor": ("pipelines.cli.doctor", "what this machine is and has; makes the environments of other tools"),
 }
 WRONG, INTERRUPTED = 2, 130
 

