@@ -23,7 +23,7 @@ from pipelines.evaluate.resolve import ready
 from pipelines.evaluate.score import Measurement, check_finite
 from pipelines.evaluate.score import NotFinite as NotFinite
 from pipelines.evaluate.share import launched_rank, processes, rank, told
-from pipelines.evaluate.subject import Subject, Tick
+from pipelines.evaluate.subject import Subject, Tick, served
 from pipelines.evaluate.tasks import load_task
 from pipelines.hf.models import load_model
 
@@ -61,7 +61,7 @@ def _measured(config: EvaluateConfig, inputs: Inputs, out_dir: Path) -> dict[str
         tasks = {name: _prepare(name, config, inputs, Path(scratch)) for name in suite.tasks if name in missing}
         if missing:
             opened: AbstractContextManager[Subject] = load_attribute(_BACKENDS[config.backend.kind])(
-                config, inputs[config.model]
+                config, served(inputs[config.model])
             )
             with opened as subject:
                 for name, measurement in _measure(config, inputs, subject, tasks, missing):

@@ -1,9 +1,12 @@
 """A model opened for measuring, whatever runs it: what every backend yields and every measurement takes."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipelines.engine.stage import Artifact
 
 Tick = Callable[[int, int], None]
 """Told how many of how many are done."""
@@ -38,3 +41,8 @@ class Subject(NamedTuple):
     words: PreTrainedTokenizerBase | None = None
     model: PreTrainedModel | None = None
     notes: tuple[str, ...] = ()
+
+
+def served(model: Artifact) -> Artifact:
+    """The model as its folder of weights: of an export, which holds several folders, the one that is served."""
+    return replace(model, path=model.path / model.metrics["folder"]) if model.kind == "export" else model

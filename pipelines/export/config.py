@@ -1,15 +1,15 @@
 """What is shipped, in which formats."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from pipelines.engine.stage import Config, DatasetRef, ModelRef, Stage, WeightsRef
 
 Level = Literal[
     "fp8", "int8", "w4a16_gptq", "w4a16_awq", "gguf_f16", "gguf_q8_0", "gguf_q6_k", "gguf_q5_k_m", "gguf_q4_k_m"
 ]
-Format = Literal["safetensors", "adapter"] | Level
+Format = Literal["safetensors", "adapter", Level]
 Engine = Literal["transformers4", "vllm"]
 Dtype = Literal["keep", "float32", "bfloat16", "float16"]
 
@@ -34,10 +34,22 @@ class Quantize(Config):
         ("fp8", "int8", "w4a16_gptq", "w4a16_awq"), min_length=1, description="Levels that are tried."
     )
     suite: str = Field("dev", description="Suite that they are measured on; not one that a gate judges.")
-    max_drop: dict[str, float] = Field(
-        description="Group of the suite to the largest loss that is accepted against the weights not quantised.",
+    max_drop: dict[str, Annotated[float, Field(ge=0)]] | None = Field(
+        None,
+        description="Group of the suite to the largest loss of any of its scores, in the score's own unit, that is "
+        "accepted against the weights not quantised; default: 0.01 in target and in general, as far as it has them.",
         min_length=1,
     )
+
+
+def _spelt_out(value: Any) -> Any:
+    """The word `auto` asks for the defaults."""
+    return {} if value == "auto" else value
+
+
+Choice = Annotated[
+    Quantize | None, BeforeValidator(_spelt_out, json_schema_input_type=Literal["auto"] | Quantize | None)
+]
 
 
 class Hub(Config):
@@ -60,7 +72,9 @@ class ExportEntry(Config):
     max_shard_size: int = Field(5_000_000_000, ge=1_000_000, description=_SHARD)
     engines: tuple[Engine, ...] = Field((), description=_ENGINES)
     calibration: Calibration = Calibration()
-    quantize: Quantize | None = Field(None, description="Choose a quantised format by measuring several.")
+    quantize: Choice = Field(
+        None, description="Choose a quantised format by measuring several; `auto` with the defaults, on suite dev."
+    )
     hub: Hub | None = None
 
 

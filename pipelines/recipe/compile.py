@@ -1,13 +1,14 @@
 """From a recipe to the graph of its stages."""
 
 import shlex
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pipelines.base.config import STAGE as BASE
 from pipelines.engine.graph import Cycle, Graph, Node, graph_of
 from pipelines.engine.stage import AnyRef, Stage, VerdictRef
 from pipelines.errors import Problem, UserError
-from pipelines.export.config import STAGE as EXPORT
 from pipelines.export.config import ExportEntry
 from pipelines.merge.config import STAGE as MERGE
 from pipelines.merge.config import MergeConfig
@@ -20,6 +21,7 @@ from pipelines.recipe.mistakes import at, in_order
 from pipelines.recipe.names import Names, kind_of, name_of, word
 from pipelines.recipe.recipe import Recipe
 from pipelines.recipe.search import searches
+from pipelines.recipe.served import choices, through_gates
 from pipelines.replay.config import STAGE as REPLAY
 from pipelines.report.config import STAGE as REPORT
 from pipelines.report.config import ReportConfig
@@ -56,24 +58,25 @@ def link(recipe: Recipe) -> Linked:
     """Link what can be linked of a recipe, sound or not; the report is left out."""
     names = Names(recipe)
     entries = _entries(recipe, names)
-    shipped = [node for node in entries if node.stage is EXPORT]
-    nodes = [node for node in entries if node.stage is not EXPORT]
+    shipped = [node for node in entries if node.kind == "export"]
+    nodes = [node for node in entries if node.kind != "export"]
     scores: Scores = {}
+    measured: list[Node] = []
     judged = None
     if recipe.evaluate or not recipe.states(("evaluate",)):
         measured, scores = evaluations(recipe, names, to_measure(recipe, names))
+        through, served = through_gates(recipe, names)
+        measured, scores = [*measured, *through], scores | served
         # The base first: what only lm-eval finds wrong with a suite then shows before anything is trained.
         first = [node for node in measured if node.id.startswith("evaluate.base@")]
         later = [node for node in measured if node not in first]
         nodes = [*first, *nodes, *later]
         nodes += [*selections(recipe, names, scores), *searches(recipe, names, measured, scores)]
+        shipped += choices(recipe, names)
         judged = verdict(recipe, names, scores)
-    if judged:
-        nodes.append(judged)
-        shipped = [Node(node.id, node.stage, node.config, judged.id) for node in shipped]
-    nodes += [*shipped, *names.bakes()]
+    nodes += [*names.bakes(), *([judged] if judged else [])]
     try:
-        graph = graph_of(_rooted(nodes))
+        graph = _held(graph_of(_rooted([*nodes, *shipped])), judged, measured, shipped)
     except Cycle as cycle:
         return Linked(Graph({}), scores, judged, [*names.problems, _circle(recipe, cycle)])
     return Linked(graph, scores, judged, names.problems)
@@ -101,7 +104,7 @@ def _entries(recipe: Recipe, names: Names) -> list[Node]:
                 continue
             config = config.plain()
         if isinstance(config, ExportEntry):
-            nodes += exports(entry.id, config)
+            nodes += exports(recipe, names, entry, config)
             continue
         nodes.append(Node(entry.id, _STAGES[entry.section], config))
     return nodes
@@ -144,6 +147,15 @@ def _with_quantised(names: Names, written: MergeConfig, config: MergeConfig) -> 
     return config.model_copy(update={"quantised": found}) if found else config
 
 
+def _held(graph: Graph, judged: Node | None, measured: Sequence[Node], shipped: Sequence[Node]) -> Graph:
+    """The graph with what is shipped behind the verdict, but for what is measured to come to it or to be shown."""
+    if judged is None or judged.id not in graph.nodes:
+        return graph
+    needed = graph.upstream([judged.id, *(node.id for node in measured if node.id in graph.nodes)]).nodes
+    waiting = {node.id for node in shipped} - needed.keys()
+    return graph_of(replace(node, after=judged.id) if node.id in waiting else node for node in graph)
+
+
 def _rooted(nodes: list[Node]) -> list[Node]:
     """The nodes without those that wait, near or far, for something that could not be linked."""
     while True:
@@ -166,13 +178,15 @@ def _reported(recipe: Recipe, linked: Linked) -> Graph:
     if not graph.nodes:
         return graph
     candidate = candidate_of(recipe)
+    told = {str(ref) for models in linked.scores.values() for ref in models.values()}
+    told |= {judged.id} if judged else set()
     config = ReportConfig(
         recipe=recipe.name,
         command=command(recipe),
         candidate=candidate.name if candidate else "",
         scores=linked.scores,
         verdict=VerdictRef(judged.id) if judged else None,
-        artifacts=tuple(AnyRef(node.id) for node in graph if node.kind not in ("scores", "verdict")),
+        artifacts=tuple(AnyRef(node.id) for node in graph if node.id not in told),
         formats=recipe.report.formats,
         cost_per_hour=recipe.report.cost_per_hour,
         currency=recipe.report.currency,

@@ -10,6 +10,7 @@ from pipelines.recipe.measure import Asked, Scores, candidate_of, seeds_of
 from pipelines.recipe.mistakes import at
 from pipelines.recipe.names import Names
 from pipelines.recipe.recipe import Recipe
+from pipelines.recipe.served import judged_suite
 from pipelines.recipe.shape import Path
 from pipelines.recipe.suites import check_known, suite_of
 
@@ -25,17 +26,25 @@ def verdict(recipe: Recipe, names: Names, scores: Scores) -> Node | None:
     if judged.name == "base" and paired:
         names.problems.append(at(recipe.origin(judged.path), judged.path, "the base is not judged against itself"))
         return None
-    suites = list(dict.fromkeys(gate.suite for _, gate in recipe.gates))
-    if any(judged.name not in scores[suite] for suite in suites):
+    suites = list(dict.fromkeys(judged_suite(gate) for _, gate in recipe.gates))
+    if any(judged.name not in scores.get(suite, {}) for suite in suites):
         return None
     seeds = [one.name for one in seeds_of(recipe)]
     config = GateConfig(
         candidate={suite: scores[suite][judged.name] for suite in suites},
         base={suite: scores[suite]["base"] for suite in suites if "base" in scores[suite]},
-        seeds={suite: _of(seeds, scores[suite]) for suite in suites if seeds},
-        gates=tuple(gate for _, gate in recipe.gates),
+        seeds={suite: found for suite in suites if (found := _of(seeds, scores[suite]))},
+        gates=tuple(_linked(names, place, gate) for place, gate in recipe.gates),
     )
     return Node("gate", GATE, config)
+
+
+def _linked(names: Names, place: int, gate: Gate) -> Gate:
+    """The gate with the suite that it judges, and the id of the export that it goes through."""
+    if gate.through is None:
+        return gate
+    export = names.id_of(gate.through, ("gates", place, "through"))
+    return gate.model_copy(update={"suite": judged_suite(gate), "through": export})
 
 
 def _of(models: list[str], scores: dict[str, ScoresRef]) -> tuple[ScoresRef, ...]:

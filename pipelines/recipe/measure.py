@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pipelines.engine.graph import Node
-from pipelines.engine.stage import ModelRef, ScoresRef, refs
+from pipelines.engine.stage import ModelRef, ScoresRef, ServableRef, refs
 from pipelines.evaluate.config import STAGE as EVALUATE
-from pipelines.evaluate.config import Backend, EvaluateConfig, Hf, Server, Suite, score_groups
+from pipelines.evaluate.config import Backend, EvaluateConfig, Hf, Server, Suite, Vllm, score_groups
+from pipelines.quantize.config import GGUF
+from pipelines.recipe.formats import part_of
 from pipelines.recipe.mistakes import at
 from pipelines.recipe.names import Names
 from pipelines.recipe.recipe import Recipe
@@ -18,6 +20,7 @@ from pipelines.select.config import Candidate, SelectConfig, SelectEntry
 
 Scores = dict[str, dict[str, ScoresRef]]
 """Suite to the name of a model to its scores; the base comes first."""
+_SERVABLE = (("evaluate", "models"), ("evaluate", "candidate"))
 
 
 class Asked(NamedTuple):
@@ -116,25 +119,50 @@ def evaluations(recipe: Recipe, names: Names, asked: dict[str, list[Asked]]) -> 
     if section is None:
         return nodes, scores
     _check_served(recipe, names, section.backend, asked)
-    launch = names.resolved(section.launch, ("evaluate", "launch"))
     for name, models in asked.items():
         suite = names.resolved(section.suites[name], ("evaluate", "suites", name))
         _check_drift(recipe, names, suite, ("evaluate", "suites", name, "drift"))
         for one in models:
-            model = names.id_of(ModelRef(one.name), one.path)
-            config = EvaluateConfig(
-                model=ModelRef(model),
-                base=ModelRef("base" if "base" in recipe.entries else model),
-                suite=suite,
-                backend=_backend(section.backend, one.name),
-                batch_size=section.batch_size,
-                max_length=section.max_length,
-                launch=launch,
-            )
+            model = _measured(recipe, names, section.backend, one)
+            config = evaluation(recipe, names, model, suite, _backend(section.backend, one.name))
             node = Node(f"evaluate.{one.name}@{name}", EVALUATE, config)
             scores.setdefault(name, {})[one.name] = ScoresRef(node.id)
             nodes.append(node)
     return nodes, scores
+
+
+def evaluation(recipe: Recipe, names: Names, model: ServableRef, suite: Suite, backend: Backend) -> EvaluateConfig:
+    """One model on one suite, both by ids, with the settings of the evaluate section."""
+    section = recipe.evaluate
+    assert section is not None
+    return EvaluateConfig(
+        model=model,
+        base=ModelRef("base" if "base" in recipe.entries else model),
+        suite=suite,
+        backend=backend,
+        batch_size=section.batch_size,
+        max_length=section.max_length,
+        launch=names.resolved(section.launch, ("evaluate", "launch")),
+    )
+
+
+def _measured(recipe: Recipe, names: Names, backend: Backend, asked: Asked) -> ServableRef:
+    """The node of a model that is measured; only `models` and `candidate` may name an export."""
+    wanted = ServableRef if asked.path[:2] in _SERVABLE else ModelRef
+    model = names.id_of(wanted(asked.name), asked.path)
+    if model != asked.name and (why := _unmeasurable(part_of(model), backend)):
+        names.problems.append(at(recipe.origin(asked.path), asked.path, *why))
+    return ServableRef(model)
+
+
+def _unmeasurable(part: str, backend: Backend) -> tuple[str, str, str] | None:
+    """What is wrong with measuring this part of an export, what was found and what would be right."""
+    if part in GGUF:
+        return f"{part} is measured by no backend", "", "Name the export itself, or one of its other formats"
+    if part and not isinstance(backend, Vllm):
+        what = f"{part} is measured by vLLM alone"
+        return what, f"backend {backend.kind}", "Use backend: {kind: vllm}, or name the export itself"
+    return None
 
 
 def _check_drift(recipe: Recipe, names: Names, suite: Suite, path: Path) -> None:

@@ -8,6 +8,7 @@ from pipelines.errors import Problem
 from pipelines.merge.config import STAGE as MERGE
 from pipelines.merge.config import Member, MergeConfig, Quantised
 from pipelines.merge.kinds import Linear
+from pipelines.recipe.formats import part_id, parts
 from pipelines.recipe.mistakes import at, closest
 from pipelines.recipe.places import rewritten
 from pipelines.recipe.recipe import Entry, Recipe
@@ -46,18 +47,38 @@ class Names:
         """The node that a reference at `path` means. A problem is noted where it means none."""
         entry = self._entries.get(str(ref))
         if entry is None:
-            self._unknown(ref, path)
-            return ref
+            return self._part(ref, path)
         kind = kind_of(entry)
         if kind == "adapter" and "adapter" not in ref.wants and "model" in ref.wants:
             self.baked[entry.name] = entry
             return type(ref)(f"merge.{entry.name}{_BAKED}")
         if kind and kind not in ref.wants:
-            wanted = " or ".join(word(want) for want in reversed(ref.wants))
-            what = f"wants {wanted}, but '{ref}' makes {word(kind)}"
-            self.problems.append(at(self.recipe.origin(path), path, what))
+            self._misfit(ref, path, kind)
             return ref
         return type(ref)(entry.id)
+
+    def _part(self, ref: Ref, path: Path) -> Ref:
+        """The node that makes a format of an export, which is named as `entry.format`."""
+        name, _, part = str(ref).rpartition(".")
+        entry = self._entries.get(name)
+        if entry is None or entry.section != "export":
+            self._unknown(ref, path)
+        elif "export" not in ref.wants:
+            self._misfit(ref, path, "export")
+        elif entry.config and part not in parts(entry.config):
+            fix = f"There are {', '.join(f'{name}.{known}' for known in parts(entry.config))}"
+            what = f"'{name}' makes no such format"
+            self.problems.append(
+                at(self.recipe.origin(path), path, what, f"'{part}'", closest(part, parts(entry.config)) or fix)
+            )
+        else:
+            return type(ref)(part_id(entry.id, part))
+        return ref
+
+    def _misfit(self, ref: Ref, path: Path, kind: str) -> None:
+        wanted = " or ".join(word(want) for want in reversed(ref.wants))
+        what = f"wants {wanted}, but '{ref}' makes {word(kind)}"
+        self.problems.append(at(self.recipe.origin(path), path, what))
 
     def check_written(self, entry: Entry) -> None:
         """Look up what an entry refers to although its config is wrong elsewhere."""
@@ -68,8 +89,9 @@ class Names:
                     self.id_of(wanted(text), (*entry.path, *place))
 
     def entry(self, name: str) -> Entry | None:
-        """The entry of that name."""
-        return self._entries.get(name)
+        """The entry of that name; of a format of an export, as `entry.format`, the export."""
+        whole = self._entries.get(name.rpartition(".")[0])
+        return self._entries.get(name) or (whole if whole and whole.section == "export" else None)
 
     def bakes(self) -> list[Node]:
         """Merges that make models of the adapters that were wanted as models, each onto the base it was trained from.
@@ -119,8 +141,8 @@ class Names:
         if ref == "base":
             self.needs_base(path)
             return
-        named = str(ref).rpartition(".")[2]
-        fix = f"Did you mean '{named}'?" if named in self._entries else closest(str(ref), self.fitting(ref))
+        named = str(ref).partition(".")[2]
+        fix = f"Did you mean '{named}'?" if self.entry(named) else closest(str(ref), self.fitting(ref))
         known = ", ".join(self.fitting(ref))
         fix = fix or closest(str(ref), self._entries) or (f"There are {known}" if known else "")
         self.problems.append(at(self.recipe.origin(path), path, "no entry has this name", f"'{ref}'", fix))

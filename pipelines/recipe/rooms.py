@@ -38,5 +38,7 @@ def _path(recipe: Recipe, identity: str) -> Path:
         return recipe.entries[identity].path
     section, _, rest = identity.partition(".")
     if section == "evaluate":
-        return ("evaluate", "suites", rest.rpartition("@")[2])
+        return ("evaluate", "suites", rest.rpartition("@")[2].partition(".")[0])
+    if section == "export":
+        return (section, rest.partition(".")[0])
     return (section, rest) if rest else (section,)

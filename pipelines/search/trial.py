@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipelines.search.space import Params
-from pipelines.select.pick import Scores, drop
+from pipelines.stats.drops import Scores, drop
 
 GENERAL = "general"
 

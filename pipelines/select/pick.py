@@ -1,10 +1,9 @@
 """Picking one of several by a score, among those that lose no more than is allowed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-Scores = Mapping[str, Mapping[str, Any]]
-"""Score by name: its value, group and lower_is_better, as scores.json holds them."""
+from pipelines.stats.drops import Scores, drop
 
 
 class Row(NamedTuple):
@@ -24,18 +23,6 @@ def table(candidates: Mapping[str, Scores], base: Scores, metric: str, limits: M
         admissible = all(drops[group] <= limit for group, limit in limits.items())
         rows.append(Row(name, scores[metric]["value"], drops, admissible))
     return rows
-
-
-def drop(scores: Scores, base: Scores, group: str) -> float:
-    """The largest loss against the base among the scores of a group; below 0 where all have gained.
-
-    The largest and not the mean: a mean over units, of an accuracy and bits per byte say, has no unit.
-    """
-    return max(
-        float(score["value"] - base[name]["value"]) * (1 if score["lower_is_better"] else -1)
-        for name, score in scores.items()
-        if score["group"] == group
-    )
 
 
 def best(rows: Sequence[Row], largest: bool) -> Row | None:

@@ -2,14 +2,13 @@
 
 import difflib
 import json
-import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pipelines.engine.stage import Inputs
 from pipelines.errors import UserError, wrong
+from pipelines.hf.links import link
 from pipelines.select.config import SelectConfig
 from pipelines.select.pick import Row, best, table
 
@@ -35,20 +34,6 @@ def rule(config: SelectConfig) -> str:
     """The rule in words, such as `maximize tickets/exact_match, general: max_drop 0.02`."""
     goal = f"maximize {config.maximize}" if config.maximize else f"minimize {config.minimize}"
     return ", ".join([goal, *(f"{group}: max_drop {limit.max_drop:g}" for group, limit in config.subject_to.items())])
-
-
-def link(source: Path, target: Path) -> None:
-    """Every file of `source` under `target`. Other file systems get a copy."""
-    for path in sorted(source.rglob("*")):
-        copy = target / path.relative_to(source)
-        if path.is_dir():
-            copy.mkdir(parents=True, exist_ok=True)
-            continue
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(path, copy)
-        except OSError:
-            shutil.copyfile(path, copy)
 
 
 def _read(folder: Path) -> dict[str, Any]:

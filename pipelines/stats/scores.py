@@ -39,7 +39,7 @@ def pair(base: Scores, candidate: Scores, name: str) -> Pairs | str:
     measurement, _, metric = name.partition("/")
     if name not in base.scores:
         return "the base has no such score"
-    if differs := _differences(base.contract[measurement], candidate.contract[measurement]):
+    if differs := differences(base.contract[measurement], candidate.contract[measurement]):
         return differs
     before, after = (_read(scores.folder, measurement) for scores in (base, candidate))
     if [row["doc_hash"] for row in before] != [row["doc_hash"] for row in after]:
@@ -56,7 +56,8 @@ def pair(base: Scores, candidate: Scores, name: str) -> Pairs | str:
     return pairs
 
 
-def _differences(base: dict[str, Any], candidate: dict[str, Any]) -> str:
+def differences(base: dict[str, Any], candidate: dict[str, Any]) -> str:
+    """What two contracts do not agree in, in words; nothing where their scores can be compared."""
     keys = [key for key in {**base, **candidate} if base.get(key) != candidate.get(key) and key not in _TOLD]
     return ", ".join(f"{key} differs ({_short(base.get(key))} and {_short(candidate.get(key))})" for key in keys)
 

@@ -76,7 +76,7 @@ def test_adapter_on_an_adapter_is_baked_onto_the_baked_one(tmp_path: Path) -> No
     _, graph = compiled(tmp_path, text)
     assert graph.nodes["train.b"].inputs == ("merge.a+base", "data.chats")
     assert graph.nodes["merge.b+base"].inputs == ("merge.a+base", "train.b")
-    assert graph.nodes["export.ship"].inputs == ("merge.b+base", "base")
+    assert graph.nodes["export.ship"].inputs == ("merge.b+base", "base", "train.b", "merge.a+base")
 
 
 def test_merged_adapter_is_merged_again_and_baked_onto_its_base(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_merged_adapter_is_merged_again_and_baked_onto_its_base(tmp_path: Path) 
     ]  # fmt: skip
     assert graph.nodes["merge.again"].inputs == ("base", "merge.both", "train.a")
     assert graph.nodes["merge.again+base"].inputs == ("base", "merge.again")
-    assert graph.nodes["export.ship"].inputs == ("merge.again+base", "base")
+    assert graph.nodes["export.ship"].inputs == ("merge.again+base", "base", "merge.again")
 
 
 def test_baking_of_a_qlora_adapter_knows_its_base_and_dataset(tmp_path: Path) -> None:

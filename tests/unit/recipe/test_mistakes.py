@@ -23,7 +23,7 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
             "recipe.yaml:9: tarin: unknown section. Did you mean 'train'?",
             "recipe.yaml:13: merge.kept.models.0.use: no entry has this name (got 'tuned'). There are base, kept, best",
             "recipe.yaml:15: select.best.from.0: no entry has this name (got 'tuned'). There are base, kept, best",
-            "recipe.yaml:18: evaluate.models.0: no entry has this name (got 'whole'). There are base, kept, best",
+            "recipe.yaml:18: evaluate.models.0: no entry has this name (got 'whole'). There are base, kept, best, ship",
         ],
     ),
     "unknown section without a near one": (

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from pipelines.engine.stage import Artifact
 from pipelines.errors import UserError
-from pipelines.select import run as room
+from pipelines.hf import links
 from pipelines.select.config import Candidate, SelectConfig
 from pipelines.select.run import run
 from tests.unit.stats.scores import CONTRACT, scores_artifact
@@ -77,7 +77,7 @@ def test_file_system_without_links_gets_copies(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError("no links here")
 
-    monkeypatch.setattr(room.os, "link", refuse)
+    monkeypatch.setattr(links.os, "link", refuse)
     select(tmp_path, maximize="tickets/exact_match")
     assert (tmp_path / "out" / "model.safetensors").read_text() == "weights of tuned"
 
