@@ -12,16 +12,24 @@ from pipelines.errors import wrong
 _UNSHIPPED = ("_name_or_path", "_model_name_or_path", "quantization_config")
 _LOCAL = ("backend", "chat_template", "is_local", "local_files_only", "name_or_path")
 _ENDLESS = 1e20
+# Qwen3-MoE's name was the first of these and is the second; Mixtral's always was the second.
+_EXPERTS = ("num_experts", "num_local_experts")
 
 
 def dual_config(config: Mapping[str, Any], dtype: str, tied: bool) -> dict[str, Any]:
     """`config.json` with the keys of both versions; `tied` where the head is the embedding."""
     kept = {key: value for key, value in config.items() if key not in _UNSHIPPED}
     common = {"dtype": dtype, "torch_dtype": dtype, "tie_word_embeddings": tied}
-    shipped = kept | dual_rope(kept) | common
+    shipped = _both(kept) | common
     if "text_config" in kept:
-        shipped["text_config"] = kept["text_config"] | dual_rope(kept["text_config"]) | common
+        shipped["text_config"] = _both(kept["text_config"]) | common
     return dict(sorted(shipped.items()))
+
+
+def _both(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a config, and beside those that were renamed their other name."""
+    experts = next((config[name] for name in _EXPERTS if name in config), None)
+    return {**dict.fromkeys(_EXPERTS if experts else (), experts), **config, **dual_rope(config)}
 
 
 def dual_rope(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +37,7 @@ def dual_rope(config: Mapping[str, Any]) -> dict[str, Any]:
     new = config.get("rope_parameters")
     if new is None:
         return {"rope_parameters": _new_rope(config)} if "rope_theta" in config else {}
-    old = _old_rope(new)
+    old = _old_rope(new) | (_phi3_rope(new) if new.get("rope_type") == "longrope" and _is_phi3(config) else {})
     for key, value in old.items():
         if config.get(key) is not None and config[key] != value:
             raise wrong(
@@ -58,6 +66,17 @@ def _old_rope(new: Mapping[str, Any]) -> dict[str, Any]:
         "rope_scaling": None if scaling.get("rope_type", "default") == "default" else scaling,
         **partial,
     }
+
+
+def _is_phi3(config: Mapping[str, Any]) -> bool:
+    return config.get("model_type") == "phi3"
+
+
+def _phi3_rope(new: Mapping[str, Any]) -> dict[str, Any]:
+    """Phi-3 in version 4 takes these three fields and no other, and the original length beside them."""
+    length = {key: new[key] for key in ("original_max_position_embeddings",) if key in new}
+    factors = {key: new[key] for key in ("short_factor", "long_factor")}
+    return {"rope_scaling": {"type": "longrope", **factors}, **length}
 
 
 def dual_tokenizer_config(settings: Mapping[str, Any], template: str | None, positions: int | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,17 @@ def write_folder(model: Path, base: Path, out: Path, dtype: str, keep: bool, max
     """
     tied = is_tied(model)
     left_out = shared_head(model) if tied else ()
-    rewrite(model, out, "keep" if keep else dtype, max_shard_size, left_out)
     for file in companions(model):
         shutil.copyfile(file, out / file.name)
     if not any(LICENCE_FILES.match(file.name) for file in companions(model)):
         for file in companions(base):
             if LICENCE_FILES.match(file.name):
                 shutil.copyfile(file, out / file.name)
-    _write_configs(model, out, dtype, tied)
+    with ThreadPoolExecutor(1) as beside:
+        # Reading a large tokenizer takes a second, in which half a gigabyte is written.
+        configs = beside.submit(_write_configs, model, out, dtype, tied)
+        rewrite(model, out, "keep" if keep else dtype, max_shard_size, left_out)
+        configs.result()
     for file in out.iterdir():
         file.chmod(0o644)
     return left_out

@@ -1,10 +1,13 @@
 """Weights of a folder written again, in another type or other shards, with a few megabytes of them in memory."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from pipelines.engine.progress import progress
@@ -79,13 +82,20 @@ def _shards(plan: list[Planned], limit: int) -> Iterator[list[Planned]]:
 def _write_shard(path: Path, shard: list[Planned], done: int, total: int) -> int:
     """One file. Wide types come first, as the format asks, so that every tensor is aligned."""
     ordered = sorted(shard, key=lambda tensor: -BITS[tensor.dtype])
-    with path.open("wb") as out:
-        out.write(_header(ordered))
+    with path.open("wb", buffering=0) as out:
+        _write_all(out, memoryview(_header(ordered)))
         for tensor in ordered:
-            _write_tensor(out, tensor)
+            for stored in chunks(tensor.source):
+                _write_all(out, _rounded(stored, tensor).view(torch.uint8).numpy().data)
             done += tensor.bytes
             progress(done, total, "bytes")
     return done
+
+
+def _write_all(out: FileIO, data: memoryview) -> None:
+    """Linux takes at most 2 GiB a call, and less where the disk is nearly full."""
+    while data.nbytes:
+        data = data[out.write(data) :]
 
 
 def _header(ordered: list[Planned]) -> bytes:
@@ -100,25 +110,33 @@ def _header(ordered: list[Planned]) -> bytes:
     return len(padded).to_bytes(8, "little") + padded
 
 
-def _write_tensor(out: BinaryIO, tensor: Planned) -> None:
-    for chunk in chunks(tensor.source):
-        if tensor.dtype not in FLOATS:
-            out.write(chunk.numpy().data)
-            continue
-        rounded = chunk.to(FLOATS[tensor.dtype])
-        if not torch.isfinite(rounded).all():
-            if torch.isfinite(chunk).all():
-                raise wrong(tensor.name, f"holds values too large for {tensor.dtype}", "", "Use bfloat16 or float32")
-            raise wrong(tensor.name, "holds NaN or infinite values", "", "The model is broken: train or merge it again")
-        out.write(rounded.view(torch.uint8).numpy().data)
+def _rounded(stored: torch.Tensor, tensor: Planned) -> torch.Tensor:
+    """A piece in the type that it gets. UserError where a value is not finite."""
+    if tensor.dtype not in FLOATS:
+        return stored
+    rounded = stored.to(FLOATS[tensor.dtype])
+    if finite(rounded):
+        return rounded
+    if finite(stored):
+        raise wrong(tensor.name, f"holds values too large for {tensor.dtype}", "", "Use bfloat16 or float32")
+    raise wrong(tensor.name, "holds NaN or infinite values", "", "The model is broken: train or merge it again")
+
+
+def finite(values: torch.Tensor) -> bool:
+    """Whether no value is NaN or infinite. Both extremes are NaN where any value is: one pass, ten times isfinite."""
+    return not values.numel() or all(math.isfinite(float(extreme)) for extreme in torch.aminmax(values))
 
 
 def chunks(place: Located) -> Iterator[torch.Tensor]:
-    """A tensor in flat pieces of a few megabytes: of its own type where it is floating point, else of bytes."""
+    """A tensor in flat pieces of a few megabytes: of its own type where it is floating point, else of bytes.
+
+    The pieces lie in the mapped file and take no memory of their own, but for those that are not aligned in it.
+    """
     info = place.info
+    if info.start == info.end:
+        return
+    # Copy on write, which torch takes without a warning: nothing is written.
+    mapped = torch.from_numpy(np.memmap(place.file, np.uint8, "c", info.start, (info.end - info.start,)))
     dtype = FLOATS.get(info.dtype, torch.uint8)
-    size = _CHUNK * dtype.itemsize
-    with place.file.open("rb") as file:
-        file.seek(info.start)
-        for at in range(info.start, info.end, size):
-            yield torch.frombuffer(bytearray(file.read(min(size, info.end - at))), dtype=dtype)
+    for piece in torch.split(mapped, _CHUNK * dtype.itemsize):
+        yield (piece.clone() if info.start % dtype.itemsize else piece).view(dtype)
