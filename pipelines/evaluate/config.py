@@ -120,7 +120,7 @@ class Vllm(Config):
 
     kind: Literal["vllm"]
     environment: Annotated[str | None, RUNTIME] = Field(
-        None, description="Its virtual environment; default: envs/vllm under $BURNISH_HOME."
+        None, description="Its virtual environment; default: the one that `burnish doctor --install vllm` makes."
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     arguments: dict[str, str | int | float | bool] = Field({}, description="Further arguments of `vllm serve`.")

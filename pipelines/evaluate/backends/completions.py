@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.errors import wrong
-from pipelines.evaluate.backends.client import Client, Reply, call, failure, told
 from pipelines.evaluate.score import not_finite
+from pipelines.serving.vllm.client import Client, Reply, call, failure, told
 
 _PATH = "/completions"
 _PROBE = "The capital of France is Paris."

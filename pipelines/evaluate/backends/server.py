@@ -12,7 +12,6 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from pipelines.engine.stage import Artifact
 from pipelines.errors import few, wrong
-from pipelines.evaluate.backends.client import Client, ask, call, connect
 from pipelines.evaluate.backends.completions import find_out, score
 from pipelines.evaluate.backends.lm import ServedLM
 from pipelines.evaluate.config import EvaluateConfig, Server
@@ -20,6 +19,7 @@ from pipelines.evaluate.score import text_hash
 from pipelines.evaluate.subject import Subject, Tick
 from pipelines.evaluate.texts import first_token, windows
 from pipelines.hf.models import load_tokenizer
+from pipelines.serving.vllm.client import Client, ask, call, connect
 
 SPARE = 2
 """To score n tokens of input, the token after them is sent too, and one more must have room to be generated."""

@@ -9,12 +9,13 @@ import pytest
 
 from pipelines.engine.stage import Artifact
 from pipelines.errors import UserError
-from pipelines.evaluate.backends import client, completions, lm
+from pipelines.evaluate.backends import completions, lm
 from pipelines.evaluate.backends.hf import open_hf
 from pipelines.evaluate.backends.server import open_server
 from pipelines.evaluate.config import EvaluateConfig
 from pipelines.evaluate.score import NotFinite
 from pipelines.evaluate.subject import Generated
+from pipelines.serving.vllm import client
 from tests.unit.evaluate.backends.fake import Fake, running
 from tests.unit.evaluate.conftest import evaluate, read_samples
 from tests.unit.evaluate.test_tasks import answers, choice

@@ -14,16 +14,19 @@ BACKOFF_SECONDS = 0.5
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 900.0
 _BUSY = (429, 500, 502, 503, 504)
 _SHOWN = 300
-_WHERE = "backend"
 
 
 class Client(NamedTuple):
-    """A server: its base URL without the last slash, and the name of the environment variable that holds its key."""
+    """A server: its base URL without the last slash, and the name of the environment variable that holds its key.
+
+    `where` is what a problem with it is told under.
+    """
 
     url: str
     key_name: str
     key: str
     pool: PoolManager
+    where: str
 
 
 class Reply(NamedTuple):
@@ -33,7 +36,7 @@ class Reply(NamedTuple):
     body: Any
 
 
-def connect(url: str, key_name: str, key: str, concurrency: int) -> Client:
+def connect(url: str, key_name: str, key: str, concurrency: int, where: str = "backend") -> Client:
     """A client that holds `concurrency` connections. The key goes into a header and nowhere else.
 
     A busy or failing server is asked again after 0, 1, 2, 4, ... half seconds, or when it says; a proxy is never used,
@@ -41,7 +44,7 @@ def connect(url: str, key_name: str, key: str, concurrency: int) -> Client:
     """
     if urlsplit(url).username is not None:
         fix = f"Put the key into the environment variable {key_name}, and the url without it"
-        raise wrong(f"{_WHERE}.url", "holds a name or a password", fix=fix)
+        raise wrong(f"{where}.url", "holds a name or a password", fix=fix)
     retries = Retry(
         total=8,
         connect=4,
@@ -58,7 +61,7 @@ def connect(url: str, key_name: str, key: str, concurrency: int) -> Client:
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     timeout = Timeout(connect=_CONNECT_SECONDS, read=_ANSWER_SECONDS)
     pool = PoolManager(maxsize=concurrency, headers=headers, retries=retries, timeout=timeout)
-    return Client(url.rstrip("/"), key_name, key, pool)
+    return Client(url.rstrip("/"), key_name, key, pool, where)
 
 
 def call(client: Client, method: str, path: str, body: dict[str, Any] | None = None) -> Reply:
@@ -81,7 +84,7 @@ def ask(client: Client, method: str, path: str, body: dict[str, Any] | None = No
     if reply.status != 200:
         raise failure(client, path, reply)
     if not isinstance(reply.body, dict):
-        raise wrong(f"{_WHERE}.url", f"{path} answers no JSON object", told(client, reply.body), _is_it(client))
+        raise wrong(f"{client.where}.url", f"{path} answers no JSON object", told(client, reply.body), _is_it(client))
     return reply.body
 
 
@@ -91,12 +94,12 @@ def failure(client: Client, path: str, reply: Reply) -> UserError:
     if reply.status in (401, 403):
         holds = "another" if client.key else "a"
         fix = f"Set {holds} key in the environment variable {client.key_name}"
-        return wrong(f"{_WHERE}.api_key", "the server refuses the key", got, fix)
+        return wrong(f"{client.where}.api_key", "the server refuses the key", got, fix)
     if reply.status in (301, 302, 303, 307, 308, 404, 405):
-        return wrong(f"{_WHERE}.url", f"the server has no {path} there", got, _is_it(client))
+        return wrong(f"{client.where}.url", f"the server has no {path} there", got, _is_it(client))
     if reply.status == 429:
-        return wrong(_WHERE, "the server stays too busy", got, "Lower concurrency, or measure at another time")
-    return wrong(_WHERE, f"the server fails at {path}", got, "Look into the server's own log")
+        return wrong(client.where, "the server stays too busy", got, "Lower concurrency, or measure at another time")
+    return wrong(client.where, f"the server fails at {path}", got, "Look into the server's own log")
 
 
 def told(client: Client, body: Any) -> str:
@@ -117,6 +120,6 @@ def _unreachable(client: Client, error: HTTPError) -> UserError:
     reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(reason, ReadTimeoutError):
         got, fix = f"{_ANSWER_SECONDS:.0f} s", "Lower concurrency, or batch_size where the server is started here"
-        return wrong(f"{_WHERE}.url", f"{client.url} takes a request and does not answer", got, fix)
+        return wrong(f"{client.where}.url", f"{client.url} takes a request and does not answer", got, fix)
     says = re.sub(r"^\w+\(.*?\): (Failed to establish a new connection: )?", "", str(reason))
-    return wrong(f"{_WHERE}.url", f"no server answers at {client.url}", says, "Start it, or mend the url")
+    return wrong(f"{client.where}.url", f"no server answers at {client.url}", says, "Start it, or mend the url")
