@@ -1,4 +1,4 @@
-"""`burnish run`: carry the plan out, resume what was interrupted, and end with the verdict."""
+"""`burnish run`: carry the plan out, resume what was interrupted, and end with the verdict and what may be pushed."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from rich.console import Console
 from pipelines.cli.arguments import answer, positive
 from pipelines.cli.plan import as_json
 from pipelines.cli.prepared import Prepared, add_recipe_arguments, prepare
+from pipelines.cli.push import Shipped, keep, planned, refusals, ship, wants
 from pipelines.cli.view import view
 from pipelines.engine.launch import adopted_processes, command_line
 from pipelines.engine.plan import busy_problems
@@ -30,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processes", type=positive, metavar="N", help="training processes where the recipe names no number"
     )
+    parser.add_argument(
+        "--yes", action="store_true", help="push the exports that name a repository of the hub, once the gates pass"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -37,7 +42,10 @@ def main(args: argparse.Namespace) -> int:
         return 0
     processes = args.processes or adopted_processes(os.environ, command_line(os.getppid())) or 1
     prepared = prepare(args)
-    if problems := [*prepared.problems, *busy_problems(prepared.steps, prepared.store)]:
+    problems = [*prepared.problems, *busy_problems(prepared.steps, prepared.store)]
+    if args.yes and wants(prepared.recipe):
+        problems += refusals(args.offline)
+    if problems:
         if args.json:
             answer({"problems": [str(problem) for problem in problems]})
         sys.stderr.write("".join(f"{problem}\n" for problem in problems) + "Nothing was started.\n")
@@ -94,18 +102,30 @@ def _both(show: Callable[[Event], None], write: Callable[[str], int]) -> Callabl
 def _conclude(
     prepared: Prepared, outcome: Outcome, run_dir: Path | None, args: argparse.Namespace, console: Console
 ) -> int:
-    """Say how it ended and where things are, and give the exit code."""
-    verdict = outcome.artifacts.get("gate")
+    """Say how it ended and where things are, push what is to be pushed, and give the exit code."""
     code = _exit_code(outcome)
-    if args.json:
-        sys.stdout.write(json.dumps(_summary(prepared, outcome, run_dir, code), indent=1, ensure_ascii=False) + "\n")
     for problem in _mistakes(prepared, outcome):
         sys.stderr.write(f"{problem}\n")
     if outcome.failure or outcome.signal:
         again = "burnish run " + str(args.recipe)
         console.print(f"Stopped. What is finished is kept; go on with: {again}", highlight=False, markup=False)
-        return code
-    if verdict:
+    else:
+        _tell(outcome, console)
+    shipped = Shipped([], [], [])
+    if code in (0, REFUSED) and wants(prepared.recipe):
+        shipped = _ship(prepared, outcome, args, console)
+        code = FAILED if shipped.problems else code
+    if shipped.pushed:
+        run_dir = run_dir or _new_run_dir(prepared)
+        keep(run_dir, shipped)
+    if args.json:
+        answer(_summary(prepared, outcome, run_dir, code, shipped))
+    return code
+
+
+def _tell(outcome: Outcome, console: Console) -> None:
+    """The verdict, and where the exports and the report are."""
+    if verdict := outcome.artifacts.get("gate"):
         console.print(f"\nVerdict: {verdict.metrics['verdict']}", highlight=False)
         for gate in verdict.metrics["gates"]:
             console.print(f"  {gate['verdict']:<12} {gate['says']}", highlight=False, markup=False)
@@ -114,7 +134,26 @@ def _conclude(
     for artifact in outcome.artifacts.values():
         if artifact.kind in ("export", "report"):
             console.print(f"{artifact.name}: {_shown(artifact.path)}", highlight=False, markup=False)
-    return code
+
+
+def _ship(prepared: Prepared, outcome: Outcome, args: argparse.Namespace, console: Console) -> Shipped:
+    """Push with --yes; without it, or where the gates do not say yes, only say so."""
+    say = partial(console.print, highlight=False, markup=False)
+    wanted, forbidden = planned(prepared.recipe, outcome.artifacts)
+    if forbidden:
+        if wanted or args.yes:
+            say(f"Nothing is pushed to the hub: {forbidden}.")
+        return Shipped([], [], [])
+    if not args.yes:
+        for one in wanted:
+            say(f"Would push {one}")
+        if wanted:
+            say(f"Push with: burnish run {args.recipe} --yes")
+        return Shipped(wanted, [], [])
+    shipped = ship(wanted, f"{prepared.recipe.name}, made with Burnish", say)
+    for problem in shipped.problems:
+        sys.stderr.write(f"{problem}\n")
+    return shipped
 
 
 def _mistakes(prepared: Prepared, outcome: Outcome) -> list[Problem]:
@@ -137,7 +176,9 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _summary(prepared: Prepared, outcome: Outcome, run_dir: Path | None, code: int) -> dict[str, object]:
+def _summary(
+    prepared: Prepared, outcome: Outcome, run_dir: Path | None, code: int, shipped: Shipped
+) -> dict[str, object]:
     verdict = outcome.artifacts.get("gate")
     return {
         "recipe": prepared.recipe.name,
@@ -146,5 +187,7 @@ def _summary(prepared: Prepared, outcome: Outcome, run_dir: Path | None, code: i
         "verdict": verdict.metrics["verdict"] if verdict else None,
         "held_back": list(outcome.held),
         "artifacts": {name: {"kind": item.kind, "path": str(item.path)} for name, item in outcome.artifacts.items()},
-        "problems": [str(problem) for problem in _mistakes(prepared, outcome)],
+        "to_push": [one.told() for one in shipped.wanted],
+        "pushed": shipped.pushed,
+        "problems": [str(problem) for problem in [*_mistakes(prepared, outcome), *shipped.problems]],
     }
