@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from pipelines.base.config import STAGE as BASE
 from pipelines.engine.graph import Cycle, Graph, Node, graph_of
-from pipelines.engine.stage import AnyRef, Stage, VerdictRef
+from pipelines.engine.stage import AnyRef, ExportRef, Stage, VerdictRef
 from pipelines.errors import Problem, UserError
 from pipelines.export.config import ExportEntry
+from pipelines.gate.config import GateConfig
 from pipelines.merge.config import STAGE as MERGE
 from pipelines.merge.config import MergeConfig
 from pipelines.prepare.config import STAGE as PREPARE
@@ -185,6 +186,7 @@ def _reported(recipe: Recipe, linked: Linked) -> Graph:
         command=command(recipe),
         candidate=candidate.name if candidate else "",
         scores=linked.scores,
+        through=_through(judged),
         verdict=VerdictRef(judged.id) if judged else None,
         artifacts=tuple(AnyRef(node.id) for node in graph if node.id not in told),
         formats=recipe.report.formats,
@@ -192,6 +194,12 @@ def _reported(recipe: Recipe, linked: Linked) -> Graph:
         currency=recipe.report.currency,
     )
     return graph_of([*graph, Node("report", REPORT, config)])
+
+
+def _through(judged: Node | None) -> dict[str, ExportRef]:
+    """The suites that were measured on what is shipped, with the export of each."""
+    gates = judged.config.gates if judged and isinstance(judged.config, GateConfig) else ()
+    return {gate.suite: gate.through for gate in gates if gate.through}
 
 
 def command(recipe: Recipe) -> str:

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from pipelines.engine.stage import AnyRef, Config, ScoresRef, Stage, VerdictRef
+from pipelines.engine.stage import AnyRef, Config, ExportRef, ScoresRef, Stage, VerdictRef
 
 ReportFormat = Literal["markdown", "html", "junit", "annotations", "badge", "model_card"]
 FORMATS: tuple[ReportFormat, ...] = get_args(ReportFormat)
@@ -27,6 +27,9 @@ class ReportConfig(Config):
     scores: dict[str, dict[str, ScoresRef]] = Field(
         {}, description="Suite to model to scores; the base is called base."
     )
+    through: dict[str, ExportRef] = Field(
+        {}, description="Suite that was measured on an export as vLLM serves it, to that export."
+    )
     verdict: VerdictRef | None = None
     artifacts: tuple[AnyRef, ...] = Field((), description="Everything else that was made, in the order of the graph.")
     formats: tuple[ReportFormat, ...] = FORMATS
@@ -35,5 +38,5 @@ class ReportConfig(Config):
 
 
 STAGE = Stage(
-    "report", 4, ReportConfig, run="pipelines.report.run:run", makes="report", packages=("matplotlib", "jinja2")
+    "report", 5, ReportConfig, run="pipelines.report.run:run", makes="report", packages=("matplotlib", "jinja2")
 )

@@ -57,7 +57,8 @@ def metadata(report: Report, part: Report) -> ModelCardData:
 
 def licences(report: Report, part: Report) -> list[str | None]:
     """What the exported weights, else the bases, state about their licence; None where one states nothing."""
-    entries = report["exports"] or part["bases"]
+    whole = [entry for entry in report["exports"] if entry["facts"].get("level") is None]
+    entries = whole or part["bases"]
     return list(dict.fromkeys(entry["facts"].get("licence") for entry in entries)) or [None]
 
 

@@ -12,12 +12,13 @@ from pipelines.report.data.answered import all_canaries, all_flips, judged
 from pipelines.report.data.forgetting import forgetting
 from pipelines.report.data.measures import BASE, common_unit
 from pipelines.report.data.portable import portable, steady
+from pipelines.report.data.quantised import quantisations, served, without_choice
 from pipelines.report.data.read import Found
 from pipelines.report.data.records import lineage, resources, settings
 from pipelines.report.data.search_facts import searches, without_search
 from pipelines.report.data.suites import suite_facts
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Report = dict[str, Any]
 
@@ -35,7 +36,7 @@ def collect(config: ReportConfig, inputs: Mapping[str, Artifact], found: Found) 
         "command": config.command,
         "candidate": config.candidate,
         "verdict": verdict and {key: item for key, item in verdict.items() if key != "gates"},
-        "gates": [_gate(gate, suites) for gate in verdict["gates"]] if verdict else [],
+        "gates": [_gate(config, gate, suites) for gate in verdict["gates"]] if verdict else [],
         "suites": suites,
         "forgetting": forgetting(suites, training),
         "bases": _entries(made, found, lambda ref, item: _section(ref) == BASE),
@@ -45,11 +46,15 @@ def collect(config: ReportConfig, inputs: Mapping[str, Artifact], found: Found) 
         "searches": searches(made, suites, _documents(found)),
         "advice": _entries(made, Found(), lambda ref, item: item.kind == "advice"),
         "selections": _entries(made, found, lambda ref, item: _section(ref) == "select"),
-        "exports": _entries(made, found, lambda ref, item: item.kind == "export"),
+        "exports": [_export(entry, found) for entry in _entries(made, found, lambda ref, item: item.kind == "export")],
+        "quantisations": quantisations(made),
         "held_back": [str(ref) for ref in _refs(config) if ref not in inputs],
         "artifacts": [{"id": ref, "kind": item.kind, "key": item.key} for ref, item in made.items()],
         "lineage": lineage(made, found.records),
-        "resources": resources(made, found.records, config.cost_per_hour, config.currency),
+        "resources": {
+            **resources(made, found.records, config.cost_per_hour, config.currency),
+            "served": served(made),
+        },
     }
     # Texts of models are cleaned where they are read; one that looks like a path is no path.
     texts = {
@@ -97,8 +102,15 @@ def _entries(made: Mapping[str, Artifact], found: Found, belongs: Callable[[str,
     ]
 
 
-def _gate(gate: Mapping[str, Any], suites: Mapping[str, Any]) -> Report:
-    """A gate of the verdict, with the scores that it is about and the unit that its numbers are in."""
+def _export(entry: Report, found: Found) -> Report:
+    """An export with what its rules warned of; what a choice adds stands among the quantisations."""
+    return {**entry, "facts": without_choice(entry["facts"]), "warnings": found.warnings.get(entry["id"], [])}
+
+
+def _gate(config: ReportConfig, gate: Mapping[str, Any], suites: Mapping[str, Any]) -> Report:
+    """A gate of the verdict, with the scores that it is about, their unit, and the export that it went through."""
+    through = config.through.get(gate["suite"])
     of_suite = {title: suite for title, suite in suites.items() if title == gate["suite"]}
     names = gate["scores"] or [gate["name"]]
-    return {**gate, "scores": names, "unit": common_unit(of_suite, lambda row: row["name"] in names)}
+    unit = common_unit(of_suite, lambda row: row["name"] in names)
+    return {**gate, "scores": names, "unit": unit, "through": str(through) if through else None}

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.report.text import clean
 
-_VOLATILE = re.compile(r"(^|_)(seconds|per_second|peak_bytes|path)$|^resumed_from$")
+_VOLATILE = re.compile(r"(^|_)(seconds|per_second|peak_bytes|memory_bytes|path)$|^resumed_from$")
 _ABSOLUTE = re.compile(r"(/|[A-Za-z]:\\)\S+")
 _LONGEST = 4000
 

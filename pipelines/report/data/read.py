@@ -29,6 +29,7 @@ class Found(NamedTuple):
 
     records: Mapping[str, Record] = {}
     checks: Mapping[str, list[dict[str, Any]]] = {}
+    warnings: Mapping[str, list[dict[str, Any]]] = {}
     scores: Mapping[str, Mapping[str, Scores]] = {}
     samples: Mapping[str, Mapping[str, Mapping[str, Lines]]] = {}
 
@@ -36,14 +37,16 @@ class Found(NamedTuple):
 def read(config: ReportConfig, inputs: Inputs) -> Found:
     """Everything but the samples, which are read when they are gone through."""
     records = {str(ref): artifact.path / RECORD for ref, artifact in inputs.items()}
-    verified = {str(ref): artifact.path / VERIFICATION for ref, artifact in inputs.items()}
+    files = {str(ref): artifact.path / VERIFICATION for ref, artifact in inputs.items()}
+    verified = {ref: _json(path) for ref, path in files.items() if path.is_file()}
     scores = {
         suite: {model: inputs[ref] for model, ref in models.items() if ref in inputs}
         for suite, models in config.scores.items()
     }
     return Found(
         {ref: Record(**_json(path)) for ref, path in records.items() if path.is_file()},
-        {ref: _json(path)["checks"] for ref, path in verified.items() if path.is_file()},
+        {ref: found["checks"] for ref, found in verified.items()},
+        {ref: found.get("warnings", []) for ref, found in verified.items()},
         {suite: {model: _scores(item) for model, item in models.items()} for suite, models in scores.items()},
         {suite: {model: _samples(item.path) for model, item in models.items()} for suite, models in scores.items()},
     )

@@ -143,5 +143,7 @@ def _legend(gates: list[Mapping[str, Any]]) -> Iterator[str]:
     yield "MDE: the smallest difference that this many documents show four times out of five."
     if any(gate["needed"] for gate in gates):
         yield "Needed: documents that would show what the gate asks about."
+    for title, export in {gate["suite"]: gate["through"] for gate in gates if gate["through"]}.items():
+        yield f"Suite {name(title)} was measured on {name(export)} and on the base as vLLM serves them."
     if any(gate["rule"] == OWN_VALUE for gate in gates):
         yield "A gate that asks what is reached has the interval of the candidate's own value."

@@ -36,7 +36,7 @@ SECTIONS: dict[str, tuple[Renderer, ...]] = {
     "canaries": (partial(canaries, documents=50), partial(canaries, documents=5)),
     "data": (data,),
     "training": (training,),
-    "export": (exports,),
+    "export": (exports, partial(exports, rest=False)),
     "comparability": (comparability,),
     "resources": (resources, partial(resources, rest=False)),
     "lineage": (lineage, partial(lineage, scores=False)),
@@ -49,7 +49,7 @@ SECTIONS: dict[str, tuple[Renderer, ...]] = {
 GIVES_WAY = (
     "lineage", "canaries", "answers", "search", "resources", "comparability", "scores", "lineage", "provenance",
     "answers", "canaries", "data", "merges", "training", "resources", "export", "search", "selection",
-    "answers", "learned and kept", "limits", "scores", "gates",
+    "answers", "export", "learned and kept", "limits", "scores", "gates",
 )  # fmt: skip
 """What is shortened first when there is too much. A section past its shortest form is left out."""
 

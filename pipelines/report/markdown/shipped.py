@@ -1,12 +1,15 @@
 """What became of the weights: the merges, and the export with its verification."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.errors import Problem
 from pipelines.report.data.collect import Report
 from pipelines.report.markdown.advised import advice
 from pipelines.report.markdown.blocks import bullets, folded, section, table
 from pipelines.report.markdown.facts import facts, notes, settings, shown
+from pipelines.report.markdown.levels import quantisation
+from pipelines.report.numbers import count, size
 from pipelines.report.text import name, prose
 
 CHECKED = "\u2713"
@@ -25,17 +28,61 @@ def merges(report: Report) -> str:
     )
 
 
-def exports(report: Report) -> str:
-    """What the verification of the export saw, and what was held back."""
+def exports(report: Report, rest: bool = True) -> str:
+    """The folders that are shipped, what their verification warned of, and what was held back; then what it saw."""
+    made = report["exports"]
     held = [f"{name(ref)}: **held back**" for ref in report["held_back"]]
+    levels = [quantisation(report, entry) for entry in report["quantisations"]]
+    blocks = [bullets(held), _folders(made), *levels, _adapters(made), _warnings(made), notes(made)]
+    blocks += [_checks(made), folded("Facts", facts(made)), settings(made)] if rest else []
+    return section("Export", *blocks)
+
+
+def _checks(entries: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         [f"{CHECKED} {name(entry['id'])}", prose(str(check["name"])), shown(check["saw"])]
-        for entry in report["exports"]
+        for entry in entries
         for check in entry["checks"]
     ]
-    checks = table(["verified", "check", "saw"], rows, left=3) if rows else ""
-    told = folded("Facts", facts(report["exports"]))
-    return section("Export", bullets(held), checks, notes(report["exports"]), told, settings(report["exports"]))
+    return table(["verified", "check", "saw"], rows, left=3) if rows else ""
+
+
+def _folders(entries: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [
+            name(entry["id"]),
+            name(entry["facts"]["folder"]),
+            size(entry["facts"].get("bytes")),
+            count(len(entry["checks"])),
+            count(len(entry["warnings"])),
+        ]
+        for entry in entries
+        if "folder" in entry["facts"]
+    ]
+    return table(["export", "folder", "size", "checks", "warnings"], rows, left=2) if rows else ""
+
+
+def _adapters(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The adapters that are shipped beside merged weights, or why one that was asked for is not."""
+    told = [(entry["id"], entry["facts"]["adapter"]) for entry in entries if entry["facts"].get("adapter")]
+    return bullets(f"{name(ref)}: {prose(adapter_in_words(adapter))}" for ref, adapter in told)
+
+
+def adapter_in_words(adapter: Mapping[str, Any]) -> str:
+    """What became of an adapter that was asked for."""
+    if adapter["shipped"]:
+        return "the adapter is shipped too, in adapter/."
+    return f"the adapter is not shipped, because vLLM cannot serve it: {'; '.join(adapter['why'])}."
+
+
+def warning_in_words(warning: Mapping[str, Any]) -> str:
+    """One line, as a problem is told."""
+    return f"{warning['rule']}: {Problem(warning['where'], warning['what'], warning['got'], warning['fix'])}"
+
+
+def _warnings(entries: Sequence[Mapping[str, Any]]) -> str:
+    told = [(entry["id"], warning) for entry in entries for warning in entry["warnings"]]
+    return bullets(f"{name(ref)}: \u26a0\ufe0f {prose(warning_in_words(warning), 600)}" for ref, warning in told)
 
 
 def _merge(entry: Mapping[str, Any]) -> list[str]:

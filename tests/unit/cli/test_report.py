@@ -65,7 +65,7 @@ def test_report_is_the_last_one_made_and_says_that_the_recipe_has_changed(
     tmp_path: Path, home: Path, capsys: Captured
 ) -> None:
     make(tmp_path)
-    remember(home, {"schema_version": 2})
+    remember(home, {"schema_version": 3})
     assert main(["report", "recipe.yaml"]) == 0
     printed = capsys.readouterr()
     assert printed.out == "<!-- burnish:report:toy -->\n"
@@ -75,10 +75,10 @@ def test_report_is_the_last_one_made_and_says_that_the_recipe_has_changed(
 @pytest.mark.parametrize("words", [["--format", "json"], ["--json"], ["--output", "out/r.json"]])
 def test_report_in_another_format_is_that_file(tmp_path: Path, home: Path, capsys: Captured, words: list[str]) -> None:
     make(tmp_path)
-    remember(home, {"schema_version": 2})
+    remember(home, {"schema_version": 3})
     assert main(["report", "recipe.yaml", *words]) == 0
     out = tmp_path / "out" / "r.json"
-    assert json.loads(out.read_text() if out.exists() else capsys.readouterr().out) == {"schema_version": 2}
+    assert json.loads(out.read_text() if out.exists() else capsys.readouterr().out) == {"schema_version": 3}
 
 
 def test_report_in_a_format_that_was_not_made_says_what_to_add(tmp_path: Path, home: Path, capsys: Captured) -> None:
@@ -142,8 +142,8 @@ def test_report_labels_runs_of_one_name_by_what_was_written(tmp_path: Path, home
         (["--compare", "20261123T1-a", "20261123T1-b"], "no such run, report or recipe. Did you mean 20261123T1-a?"),
         (["--compare", "20261123T1-a", "zzz"], "zzz: no such run, report or recipe. The last run is 20261123T2-none"),
         (["--compare", "20261123T1-a", "20261123T2-none"], "20261123T2-none: is a run without a report"),
-        (["--compare", "20261123T1-a", "old.json"], "is no report in format 2 (got schema_version 1)"),
-        (["--compare", "20261123T1-a", "other.json"], "is no report in format 2 (got schema_version None)"),
+        (["--compare", "20261123T1-a", "old.json"], "is no report in format 3 (got schema_version 1)"),
+        (["--compare", "20261123T1-a", "other.json"], "is no report in format 3 (got schema_version None)"),
         (["--compare", "20261123T1-a", "text.json"], "text.json: is no JSON"),
         (["--compare", "20261123T1-a", "20261123T1-a", "--format", "badge"], "--format: a comparison is Markdown or"),
         (["--compare", "20261123T1-a", "20261123T1-a", "--output", "a.html"], "--output: a comparison is Markdown or"),

@@ -171,7 +171,7 @@ def test_compare_page_of_hostile_names_holds_no_html(tmp_path: Path) -> None:
 def test_compared_reads_reports_of_this_format_alone(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     file.write_text(json.dumps(report_of(tmp_path / "in") | {"schema_version": 1}))
-    with pytest.raises(UserError, match=r"is no report in format 2 \(got schema_version 1\)"):
+    with pytest.raises(UserError, match=r"is no report in format 3 \(got schema_version 1\)"):
         compared([("a", file)], False)
     file.write_text("{")
     with pytest.raises(UserError, match="is no JSON"):

@@ -104,7 +104,7 @@ def test_summary_is_measured_in_bytes(report) -> None:
 
 
 def test_resources_have_a_sum_and_a_price_only_where_one_is_given(report) -> None:
-    assert "At 1.20 USD an hour that is 0.54 USD." in resources(report)
+    assert "At 1.20 USD an hour that is 0.73 USD." in resources(report)
     report["resources"]["cost"] = None
     assert "USD" not in resources(report) and "| `train.tuned` |" in resources(report)
 

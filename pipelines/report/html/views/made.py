@@ -8,8 +8,10 @@ from pipelines.report.data.measures import flatten
 from pipelines.report.html.figures.spec import Curves, Line
 from pipelines.report.html.views.sentences import sentence
 from pipelines.report.html.views.words import settings
+from pipelines.report.markdown import levels
 from pipelines.report.markdown.facts import shown
-from pipelines.report.numbers import ABSENT, count, percent, plain
+from pipelines.report.markdown.shipped import adapter_in_words, warning_in_words
+from pipelines.report.numbers import ABSENT, count, percent, plain, size
 
 _SPLITS = ("train", "dev", "test")
 Entry = Mapping[str, Any]
@@ -35,7 +37,11 @@ def merges(report: Report) -> dict[str, Any] | None:
 def exports(report: Report) -> dict[str, Any] | None:
     if not report["exports"] and not report["held_back"]:
         return None
-    return {"entries": [_export(entry) for entry in report["exports"]], "held": report["held_back"]}
+    return {
+        "entries": [_export(entry) for entry in report["exports"]],
+        "held": report["held_back"],
+        "quantisations": [_quantisation(report, entry) for entry in report["quantisations"]],
+    }
 
 
 def notes(entry: Entry) -> list[str]:
@@ -131,11 +137,32 @@ def _member(member: Mapping[str, Any]) -> tuple[str, str, Any]:
 
 
 def _export(entry: Entry) -> dict[str, Any]:
-    told = [(key, fact(item)) for key, item in flatten(entry["facts"]) if key not in ("notes", "checks")]
+    facts = entry["facts"]
+    told = [(key, fact(item)) for key, item in flatten(facts) if key not in ("notes", "checks")]
     return {
         "id": entry["id"],
+        "folder": facts.get("folder", ""),
+        "size": size(facts.get("bytes")),
+        "adapter": adapter_in_words(facts["adapter"]) if facts.get("adapter") else "",
+        "warnings": [warning_in_words(warning) for warning in entry["warnings"]],
         "checks": [(check["name"], fact(check["saw"])) for check in entry["checks"]],
         "facts": [(key, item) for key, item in told if item != ABSENT],
         "settings": settings(entry["settings"]),
         "notes": notes(entry),
     }
+
+
+def _quantisation(report: Report, entry: Entry) -> dict[str, Any]:
+    rows = [
+        {
+            "label": levels.label(row),
+            "picked": row["id"] == entry["picked"],
+            "cells": levels.cells(report, entry, row),
+            "admissible": row["admissible"],
+            "why": row["why"],
+        }
+        for row in entry["rows"]
+    ]
+    picked = next((row["label"] for row in rows if row["picked"]), "")
+    heads = {"heads": levels.HEADS, "scores": levels.scores_of(entry), "groups": levels.groups_of(entry)}
+    return {"id": entry["id"], "rule": entry["rule"], "picked": picked, "rows": rows, **heads}

@@ -85,6 +85,8 @@ def _gate(gate: Mapping[str, Any]) -> dict[str, Any]:
 
 def _behind(gate: Mapping[str, Any]) -> Iterator[str]:
     """What the numbers of a gate rest on, where there is something to say."""
+    if gate["through"]:
+        yield f"measured on {gate['through']} and on the base as vLLM serves them"
     if gate["needed"]:
         yield f"needs about {gate['needed']:,} documents"
     if gate["clusters"]:
