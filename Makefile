@@ -3,11 +3,20 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_WAIT_POLICY := PASSIVE
+# Tests run in folders of their own, and find the environments here all the same.
+BURNISH_ENVS ?= $(CURDIR)/.burnish/envs
+export BURNISH_ENVS
 
-.PHONY: quickstart test check lint types contracts bench clean
+.PHONY: quickstart environments test check lint types contracts bench clean
 
 quickstart: $(VENV)/ready  ## the main job: base, data, training, merge, evaluation, verdict, export
 	$(BIN)/burnish run recipes/quickstart.yaml
+
+environments: $(VENV)/ready  ## those of vLLM, transformers 4, llama.cpp and llm-compressor, as far as they can be had
+	@for name in vllm transformers4 gguf llmcompressor; do \
+		$(BIN)/burnish doctor --install $$name || \
+			echo "$@: $$name could not be installed, its tests will be skipped"; \
+	done
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest

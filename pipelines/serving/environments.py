@@ -113,10 +113,13 @@ def outdated(found: Environment, pins: Iterable[str]) -> list[str]:
 
 
 def _meets(versions: Mapping[str, str], pin: str) -> bool:
-    """Whether a version is the pinned one. A pin that names no build takes any but that for processors alone."""
+    """Whether a version is the pinned one. A build for processors alone does only where the pin names it.
+
+    The other way round it does: a build for CUDA works without a GPU, and is all that some mirrors have.
+    """
     name, _, version = pin.partition("==")
     number, _, build = versions.get(name, "").partition("+")
-    return version == (f"{number}+{build}" if build == "cpu" else number)
+    return version.partition("+")[0] == number and (build != "cpu" or version.endswith("+cpu"))
 
 
 def missing(name: Name, where: str) -> list[Problem]:

@@ -100,17 +100,38 @@ def _fill(name: Name, wanted: Sequence[str], cuda: bool, folder: Path, log: Text
     show = partial(_step, name, tell)
     status, said = _run([binary, "venv", "--relocatable", "--python", sys.executable, str(folder)], environ, log, show)
     if status == 0:
-        without = () if cuda else ENVIRONMENTS[name].without
         words = [binary, "pip", "install", "--python", str(folder / "bin" / "python"), *uv.flags(pip)]
-        words += [*_overrides(folder, without), *wanted]
-        status, said = _run(words, environ, log, show)
-        builds = [pin for pin in wanted if pin.endswith("+cpu")]
-        if status and uv.lacks(said, builds) and not uv.flags(pip):
-            tell(f"{name}: no index has {', '.join(builds)}; asking PyTorch's own")
-            status, said = _run([*words, "--torch-backend", "cpu"], environ, log, show)
+        words += _overrides(folder, () if cuda else ENVIRONMENTS[name].without)
+        status, said = _run([*words, *wanted], environ, log, show)
+        if status and uv.lacks(said, [pin for pin in wanted if pin.endswith("+cpu")]):
+            status, said = _elsewhere(name, words, wanted, environ, log, tell, said)
     if status:
         fix = f"{uv.remedy(said)}. All that uv said: {log.name}".removeprefix(". ")
         raise wrong(f"--install {name}", "uv could not install it", uv.reason(said), fix)
+
+
+def _elsewhere(
+    name: Name,
+    words: Sequence[str],
+    wanted: Sequence[str],
+    environ: Mapping[str, str],
+    log: TextIO,
+    tell: Tell,
+    said: str,
+) -> tuple[int, str]:
+    """Install with PyTorch's build for processors from its own index, or else with whatever build there is.
+
+    The exit status, and what uv `said` where it would have found the build that is wanted.
+    """
+    show, status = partial(_step, name, tell), 1
+    if "--no-index" not in words:
+        tell(f"{name}: no index has PyTorch's build for processors; asking PyTorch's own")
+        status, said = _run([*words, "--torch-backend", "cpu", *wanted], environ, log, show)
+    if status:
+        tell(f"{name}: trying PyTorch's build for GPUs, which is larger")
+        any_build = [pin.removesuffix("+cpu") for pin in wanted]
+        status, _ = _run([*words, *any_build], environ, log, show)
+    return status, said
 
 
 def _overrides(folder: Path, without: Sequence[str]) -> list[str]:

@@ -98,7 +98,7 @@ def reason(said: str) -> str:
     error = re.split(r"error: |\u00d7 ", told, maxsplit=1)[-1].partition(" hint: ")[0]
     parts = [part.strip() for part in re.split(r"cause: |Caused by: |\u2570\u2500\u25b6 ", error)]
     if parts[0].startswith("No solution found"):
-        return parts[-1].partition(", we can conclude")[0]
+        return parts[-1].removeprefix("Because ").partition(", we can conclude")[0]
     return ": ".join(dict.fromkeys((*parts[:2], parts[-1])))[:_LONGEST] or "it said nothing"
 
 

@@ -32,6 +32,7 @@ sys.exit(code)
         ["plan", "RECIPE"],
         ["explain", "RECIPE", "train"],
         ["schema"],
+        ["doctor"],
     ],
 )
 def test_light_verbs_import_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
