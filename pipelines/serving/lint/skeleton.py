@@ -80,6 +80,17 @@ def build(config: Mapping[str, Any], name: str) -> PreTrainedModel:
         return getattr(transformers, name)(settings)
 
 
+def ties(model: PreTrainedModel) -> dict[str, str]:
+    """What each tied tensor is tied to, in both spellings; empty where the config ties nothing."""
+    state, tied = model.state_dict(), model.all_tied_weights_keys
+    saved = {_saved_name(model, state, name): _saved_name(model, state, source) for name, source in tied.items()}
+    return {**tied, **saved}
+
+
+def _saved_name(model: PreTrainedModel, state: Mapping[str, torch.Tensor], name: str) -> str:
+    return str(next(iter(revert_weight_conversion(model, {name: state[name]}))))
+
+
 def difference(model: PreTrainedModel, files: Shapes) -> Difference:
     """How files differ from the model, in the spelling that is nearest to theirs. The model is of no use afterwards."""
     state = model.state_dict()
@@ -100,7 +111,7 @@ def _size(found: Difference) -> int:
 
 
 def _compare(model: PreTrainedModel, asked: Shapes, files: Shapes) -> Difference:
-    tied: dict[str, str] = model.all_tied_weights_keys
+    tied = ties(model)
     missing = {name for name in asked if name not in files and tied.get(name) not in files}
     extra = {name for name in files if name not in asked}
     shapes = {(name, files[name], shape) for name, shape in asked.items() if files.get(name, shape) != shape}

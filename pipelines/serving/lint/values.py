@@ -25,6 +25,7 @@ _FLOAT16_MAX = 65504.0
 # Trained weights stay below thousands; bytes read as the wrong type reach 1e30.
 _EXPLODED = 1e8
 _AGAIN = "Train, merge or copy the model again: its weights are destroyed"
+_BIAS = ("bias", "_bias_blocks")
 # Blocks added to a model start with zeros here, and do nothing until they are trained.
 _MAY_BE_ZERO = ("o_proj.weight", "down_proj.weight", "out_proj.weight", "c_proj.weight", "w2.weight")
 
@@ -50,8 +51,8 @@ def scan(folder: Path) -> list[Finding]:
     infinite = [one for one in found if not (isfinite(one.low) and isfinite(one.high))]
     large = [one for one in found if one not in infinite and one.largest > _EXPLODED]
     over = [one for one in found if one not in infinite and _FLOAT16_MAX < one.largest <= _EXPLODED]
-    # Biases, and norms that are stored as their difference from one, are zero in healthy models.
-    zero = [one for one in found if one.low == one.high == 0 and one.dimensions > 1]
+    # Biases, and norms that are stored as their difference from one, are zero in healthy models; so is any vector.
+    zero = [one for one in found if one.low == one.high == 0 and one.dimensions > 1 and not one.name.endswith(_BIAS)]
     quiet = [one for one in zero if one.name.endswith(_MAY_BE_ZERO)]
     dead = [one for one in zero if one not in quiet]
     return [

@@ -40,7 +40,7 @@ def rules(folder: Path, config: Mapping[str, Any], stored: Stored) -> list[Findi
     except Exception as error:
         what = "transformers can build no model of it"
         return [Finding("config-unbuildable", "E", str(folder / CONFIG), what, _short(error), "Correct what it names")]
-    return [*tied.rules(folder, model.all_tied_weights_keys, stored), *_against(folder, model, stored)]
+    return [*tied.rules(folder, skeleton.ties(model), stored), *_against(folder, model, stored)]
 
 
 def _named_in_training(folder: Path, stored: Stored) -> Iterator[Finding]:
@@ -58,14 +58,14 @@ def _named_in_training(folder: Path, stored: Stored) -> Iterator[Finding]:
 def _against(folder: Path, model: PreTrainedModel, stored: Stored) -> Iterator[Finding]:
     """The files against a model of the config."""
     files = {name: place.info.shape for name, place in stored.tensors.items()}
-    prefix, kind = f"{model.base_model_prefix}.", model.config.model_type
-    inside = all(name.startswith((prefix, *_HEADS)) for name in model.state_dict())
+    prefix, kind, asked = f"{model.base_model_prefix}.", model.config.model_type, set(model.state_dict())
+    bare = [name for name in files if prefix + name in asked]
     found = skeleton.difference(model, files)
     heads = [name for name in found.missing if name.endswith(_HEADS)]
-    if inside and kind not in _PREFIX_OPTIONAL and not any(name.startswith(prefix) for name in files):
-        what = f"no tensor is named {prefix}*: transformers puts the prefix there, vLLM does not start"
+    if found.renamed and bare and kind not in _PREFIX_OPTIONAL:
+        what = f"{len(bare)} tensors lack the prefix {prefix} in their names: transformers adds it, vLLM does not start"
         fix = f"Save the whole {type(model).__name__}, not the model inside it"
-        yield Finding("no-prefix", "E", str(folder), what, few(sorted(files)), fix)
+        yield Finding("no-prefix", "E", str(folder), what, few(sorted(bare)), fix)
     if heads:
         what = 'has no head, and "tie_word_embeddings" is not true: vLLM serves uninitialised memory'
         fix = f'Set "tie_word_embeddings": true in {CONFIG} if the embedding is the head, or save the head'

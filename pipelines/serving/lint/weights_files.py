@@ -33,7 +33,8 @@ class Stored(NamedTuple):
 
 def stored(folder: Path) -> Stored:
     """The tensors of the files that vLLM reads, from their headers, and what is wrong with the files."""
-    present = sorted(path.name for path in folder.glob("*.safetensors") if not path.name.startswith("adapter_"))
+    files = [path.name for path in folder.glob("*.safetensors") if path.is_file()]
+    present = sorted(name for name in files if not name.startswith("adapter_"))
     index = opened(folder / INDEX)
     weight_map = {name: str(file) for name, file in mapping(index.get("weight_map")).items()}
     wanted = sorted(set(weight_map.values())) or present

@@ -1,0 +1,162 @@
+"""Every broken folder is refused by its own rule, and nothing is said against a healthy one."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines.serving.findings import Finding, errors
+from pipelines.serving.lint.architecture import served
+from pipelines.serving.lint.folder import lint
+from pipelines.serving.lint.values import scan
+from tests.unit.serving.lint import broken, healthy
+from tests.unit.serving.lint.broken import BROKEN
+from tests.unit.serving.lint.changes import named
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just(10**30), st.just("../x"),
+    st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)  # fmt: skip
+Sound = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Sound:
+    """A healthy folder by the name of its kind, made once; `-sharded` has it in several files."""
+    made: dict[str, Path] = {}
+
+    def get(name: str) -> Path:
+        if name not in made:
+            kind, cut = name.removesuffix("-sharded"), name.endswith("-sharded")
+            made[name] = healthy.save(kind, tmp_path_factory.mktemp(kind) / "m", "30kB" if cut else "50GB")
+        return made[name]
+
+    return get
+
+
+def all_of(folder: Path) -> list[Finding]:
+    """What both say: the values are read only where the files can be."""
+    return [*lint(folder), *scan(folder)]
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN))
+def test_lint_broken_folder_is_found_by_its_own_rule(name: str, sound: Sound, tmp_path: Path):
+    case = BROKEN[name]
+    folder = Path(shutil.copytree(sound(case.of), tmp_path / "m"))
+    case.make(folder)
+    found = named(all_of(folder) if case.rule != "large-shard" else lint(folder))
+    assert found.get(case.rule) == case.severity, found
+
+
+@pytest.mark.parametrize("name", sorted(healthy.KINDS))
+@pytest.mark.parametrize("sharded", ["", "-sharded"])
+def test_lint_healthy_folder_has_no_findings(name: str, sharded: str, sound: Sound):
+    folder = sound(name + sharded)
+    allowed = {"not-in-vllm"} if name in healthy.NOT_IN_VLLM else set()
+    assert set(named(all_of(folder))) <= allowed
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen3-moe", "deepseek-v3", "gemma3-wrapped", "gpt2"])
+def test_lint_weights_named_as_modules_have_no_errors(name: str, sound: Sound, tmp_path: Path):
+    folder = Path(shutil.copytree(sound(name), tmp_path / "m"))
+    model = healthy.model(name)
+    tied = set(model.all_tied_weights_keys)
+    broken.store(folder, {key: tensor for key, tensor in model.state_dict().items() if key not in tied})
+    assert errors(lint(folder)) == []
+
+
+def test_lint_gpt2_names_without_prefix_have_no_errors(sound: Sound, tmp_path: Path):
+    folder = Path(shutil.copytree(sound("gpt2"), tmp_path / "m"))
+    broken.renamed(folder, lambda name: name.removeprefix("transformer."))
+    assert errors(lint(folder)) == []
+
+
+def test_lint_buffers_of_older_versions_have_no_errors(sound: Sound, tmp_path: Path):
+    folder = Path(shutil.copytree(sound("llama"), tmp_path / "m"))
+    old = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
+    broken.store(folder, broken.state(folder) | old)
+    assert errors(lint(folder)) == []
+
+
+def test_lint_missing_expert_is_named_as_the_files_name_it(sound: Sound, tmp_path: Path):
+    folder = Path(shutil.copytree(sound("mixtral"), tmp_path / "m"))
+    gone = "model.layers.1.block_sparse_moe.experts.2.w3.weight"
+    broken.without(folder, gone)
+    assert [finding.got for finding in errors(lint(folder))] == [gone]
+
+
+def test_lint_many_missing_tensors_are_one_finding(sound: Sound, tmp_path: Path):
+    folder = Path(shutil.copytree(sound("llama"), tmp_path / "m"))
+    broken.without(folder, *(name for name in broken.state(folder) if ".mlp." in name))
+    (finding,) = errors(lint(folder))
+    assert finding.rule == "missing-weights"
+    assert finding.what.startswith("6 tensors")
+    assert finding.got.count("mlp") == 3
+
+
+def test_lint_several_defects_are_found_at_once(sound: Sound, tmp_path: Path):
+    folder = Path(shutil.copytree(sound("llama"), tmp_path / "m"))
+    for break_it in (broken.linear_missing, broken.bitsandbytes_left, broken.private_file, broken.tokenizer_missing):
+        break_it(folder)
+    rules = {"missing-weights", "leftover-quantization", "private-files", "no-tokenizer"}
+    assert rules == {finding.rule for finding in errors(lint(folder))}
+
+
+def test_lint_head_stored_twice_and_equal_has_no_findings(sound: Sound, tmp_path: Path):
+    folder = Path(shutil.copytree(sound("llama-tied"), tmp_path / "m"))
+    tensors = broken.state(folder)
+    broken.store(folder, tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"].clone()})
+    assert lint(folder) == []
+
+
+@pytest.mark.parametrize("path", ["config.json", "nowhere"])
+def test_lint_what_is_no_folder_is_a_finding(path: str, sound: Sound):
+    assert [finding.rule for finding in lint(sound("llama") / path)] == ["no-folder"]
+
+
+def test_lint_empty_folder_is_findings(tmp_path: Path):
+    assert {"no-config", "no-weights", "no-tokenizer"} <= set(named(lint(tmp_path)))
+
+
+def test_lint_without_beside_says_nothing_of_the_licence(sound: Sound, tmp_path: Path):
+    folder = Path(shutil.copytree(sound("llama"), tmp_path / "m"))
+    broken.licence_missing(folder)
+    assert lint(folder, beside=False) == []
+
+
+def test_served_holds_the_usual_architectures_and_no_classifier():
+    assert {"LlamaForCausalLM", "Qwen3MoeForCausalLM", "Gemma3ForConditionalGeneration"} <= served()
+    assert "LlamaForSequenceClassification" not in served()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_lint_damaged_file_is_never_a_traceback(data: st.DataObject, sound: Sound, tmp_path: Path):
+    source, folder = sound("llama-sharded"), tmp_path / "m"
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    names = sorted(path.name for path in source.iterdir())
+    path = folder / data.draw(st.sampled_from(names))
+    raw = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(0, 3))):
+        raw[data.draw(st.integers(0, min(len(raw), 4_000) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(bytes(raw[: data.draw(st.integers(0, len(raw)))]) if data.draw(st.booleans()) else bytes(raw))
+    all_of(folder)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=VALUES, data=st.data())
+def test_lint_any_value_in_a_config_is_never_a_traceback(
+    value: object, data: st.DataObject, sound: Sound, tmp_path: Path
+):
+    source, folder = sound("llama-sharded"), tmp_path / "m"
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    name = data.draw(st.sampled_from(["config.json", "model.safetensors.index.json", "generation_config.json"]))
+    content = json.loads((folder / name).read_text())
+    content[data.draw(st.sampled_from(sorted(content)))] = value
+    (folder / name).write_text(json.dumps(content))
+    all_of(folder)
