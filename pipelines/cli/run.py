@@ -15,7 +15,8 @@ from rich.console import Console
 from pipelines.cli.arguments import answer, positive
 from pipelines.cli.plan import as_json
 from pipelines.cli.prepared import Prepared, add_recipe_arguments, prepare
-from pipelines.cli.push import Shipped, keep, planned, refusals, ship, wants
+from pipelines.cli.push import Shipped, clashes, keep, planned, refusals, ship, wants
+from pipelines.cli.served import where
 from pipelines.cli.view import view
 from pipelines.engine.launch import adopted_processes, command_line
 from pipelines.engine.plan import busy_problems
@@ -42,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
         return 0
     processes = args.processes or adopted_processes(os.environ, command_line(os.getppid())) or 1
     prepared = prepare(args)
-    problems = [*prepared.problems, *busy_problems(prepared.steps, prepared.store)]
+    problems = [*prepared.problems, *busy_problems(prepared.steps, prepared.store), *clashes(prepared.recipe)]
     if args.yes and wants(prepared.recipe):
         problems += refusals(args.offline)
     if problems:
@@ -115,7 +116,7 @@ def _conclude(
     if code in (0, REFUSED) and wants(prepared.recipe):
         shipped = _ship(prepared, outcome, args, console)
         code = FAILED if shipped.problems else code
-    if shipped.pushed:
+    if any(one["new"] for one in shipped.pushed) or (shipped.pushed and run_dir):
         run_dir = run_dir or _new_run_dir(prepared)
         keep(run_dir, shipped)
     if args.json:
@@ -133,7 +134,8 @@ def _tell(outcome: Outcome, console: Console) -> None:
         console.print(f"{name} was held back: the gates say no.", highlight=False, markup=False)
     for artifact in outcome.artifacts.values():
         if artifact.kind in ("export", "report"):
-            console.print(f"{artifact.name}: {_shown(artifact.path)}", highlight=False, markup=False)
+            for line in where(artifact):
+                console.print(line, highlight=False, markup=False)
 
 
 def _ship(prepared: Prepared, outcome: Outcome, args: argparse.Namespace, console: Console) -> Shipped:
@@ -169,11 +171,6 @@ def _exit_code(outcome: Outcome) -> int:
         return FAILED
     verdict = outcome.artifacts.get("gate")
     return REFUSED if verdict and verdict.metrics["blocks"] else 0
-
-
-def _shown(path: Path) -> str:
-    """The path from here when it lies below, else in full."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _summary(

@@ -6,13 +6,19 @@ from pathlib import Path
 import yaml
 
 from pipelines.errors import Problem, UserError
-from pipelines.evaluate.config import EvaluateConfig, Text
+from pipelines.evaluate.config import EvaluateConfig, Text, Vllm
 from pipelines.evaluate.documents import read_documents
+from pipelines.serving.environments import missing
 
 
 def check(config: EvaluateConfig) -> list[Problem]:
-    """Problems of the texts and of the task YAMLs that the suite names. Where a line is known, it is told."""
+    """Problems of the texts and of the task YAMLs that the suite names, and a backend that is not installed.
+
+    Where a line is known, it is told.
+    """
     found = [problem for name, text in config.suite.texts.items() for problem in _text(name, text)]
+    if isinstance(config.backend, Vllm) and config.backend.environment is None:
+        found += missing("vllm", "backend")
     for name, task in config.suite.tasks.items():
         if task.file is not None:
             found += _task(Path(task.file))

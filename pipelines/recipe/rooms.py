@@ -25,6 +25,8 @@ def placed(recipe: Recipe, identity: str, problem: Problem) -> Problem:
     """A room's problem with the line of the recipe that it is about. Where it names a file, the line comes with it."""
     path = _path(recipe, identity)
     where = problem.where.removeprefix("suite.") if path[0] == "evaluate" else problem.where
+    if path[0] == "evaluate" and where == "backend":  # which the section states, not the suite
+        path = ("evaluate",)
     inside: Path = (*path, *where.split("."))
     if recipe.states(inside):
         path = inside

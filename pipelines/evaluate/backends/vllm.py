@@ -13,7 +13,7 @@ from pipelines.errors import wrong
 from pipelines.evaluate.backends.server import SPARE, listed, subject
 from pipelines.evaluate.config import EvaluateConfig, Vllm
 from pipelines.evaluate.subject import Subject
-from pipelines.hf.folder import describe
+from pipelines.hf.folder import CONFIG, describe, read_json
 from pipelines.serving import environments
 from pipelines.serving.environments import Environment
 from pipelines.serving.vllm.flags import flags, is_on_cpu
@@ -32,7 +32,7 @@ def open_vllm(config: EvaluateConfig, model: Artifact) -> Iterator[Subject]:
     assert isinstance(backend, Vllm)
     _check_arguments(backend)
     environment = find_environment(backend)
-    dtype = describe(model.path)["dtype"] if backend.dtype == "auto" else backend.dtype
+    dtype = _dtype(model.path) if backend.dtype == "auto" else backend.dtype
     arguments = server_arguments(environment, backend, dtype, config.batch_size, _context(config, model))
     facts = {
         "backend": backend.kind,
@@ -61,6 +61,13 @@ def find_environment(backend: Vllm) -> Environment:
         fix = "Install it: burnish doctor --install vllm, and leave environment out"
         raise wrong(where, "no virtual environment with vLLM there", str(folder), fix)
     return found
+
+
+def _dtype(folder: Path) -> str:
+    """The type of the weights; of quantised ones, which are kept in another, the one that is computed in."""
+    config = read_json(folder / CONFIG)
+    quantised = "quantization_config" in config
+    return str(config.get("dtype") or config["torch_dtype"]) if quantised else str(describe(folder)["dtype"])
 
 
 def _context(config: EvaluateConfig, model: Artifact) -> int | None:

@@ -1,5 +1,6 @@
 """The backend vllm, with a stub in the place of vLLM; and with the real one where its environment is installed."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ def test_model_is_served_in_the_dtype_of_its_files(environment, tmp_path, dtype)
     assert arguments[arguments.index("--model") + 1] == str(folder)
     assert arguments[arguments.index("--max-num-seqs") + 1] == "3"
     assert arguments[arguments.index("--max-model-len") + 1] == "66"
+
+
+def test_quantised_weights_are_served_in_the_dtype_that_is_computed_in(environment, tmp_path):
+    folder = pico.save_model(tmp_path / "model", 0, dtype=DTYPES["bfloat16"])
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"dtype": "float16", "quantization_config": {"quant_method": "compressed-tensors"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    asked = EvaluateConfig.model_validate({"model": "tuned", "suite": SUITE, "backend": backend(environment)})
+    with pytest.raises(UserError, match="the head is too small"):
+        open_vllm(asked, Artifact("tuned", "model", folder, "k")).__enter__()
+    arguments = told()[0]["arguments"]
+    assert arguments[arguments.index("--dtype") + 1] == "float16"
 
 
 def test_arguments_become_flags(environment):
