@@ -15,7 +15,6 @@ from pipelines.serving.lint.adapter_base import read_base
 from pipelines.serving.lint.opened import opened, unreadable
 
 SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_MODE = "adapter-file-mode"
 _AGAIN = "Save the adapter again with save_pretrained"
 
 
@@ -42,8 +41,9 @@ def lint_adapter(folder: Path, base: Path | None = None) -> list[Finding]:
 
 def unservable(folder: Path, base: Path) -> list[str]:
     """Why vLLM's LoRA cannot serve an adapter on `base`; empty where it can."""
-    reasons = [finding for finding in errors(lint_adapter(folder, base)) if finding.rule != _MODE]
-    return [finding.what + (f" ({finding.got})" if finding.got else "") for finding in reasons]
+    return [
+        finding.what + (f" ({finding.got})" if finding.got else "") for finding in errors(lint_adapter(folder, base))
+    ]
 
 
 def _files(folder: Path) -> list[Finding]:
@@ -54,10 +54,6 @@ def _files(folder: Path) -> list[Finding]:
         found.append(Finding("adapter-config", "E", str(folder / SETTINGS), "is empty", "", _AGAIN))
     if not (folder / WEIGHTS).is_file():
         found.append(_no_weights(folder))
-    shut = [path for path in sorted(folder.glob("adapter_*")) if path.stat().st_mode & 0o044 != 0o044]
-    for path in shut:
-        what = "can be read by its owner alone: a server that runs as another user does not find it"
-        found.append(Finding(_MODE, "E", str(path), what, oct(path.stat().st_mode & 0o777), f"chmod 0644 {path.name}"))
     return found
 
 

@@ -29,8 +29,6 @@ def make(base: Path, folder: Path, trained: bool = True, **options: object) -> P
         if trained and "lora_" in name:
             weight.data.normal_(std=0.02)
     model.save_pretrained(folder)
-    for path in folder.glob("adapter_*"):
-        path.chmod(0o644)
     settings(folder / "adapter_config.json", base_model_name_or_path="pico/base")
     return folder
 
@@ -49,7 +47,6 @@ def tensors(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
         path = folder / "adapter_model.safetensors"
         changed = {name: value.contiguous() for name, value in change(load_file(path)).items()}
         save_file(changed, path)
-        path.chmod(0o644)
 
     return apply
 
@@ -90,7 +87,6 @@ BROKEN: list[tuple[str, str, Break]] = [
     ("adapter-weights", "E", pickled),
     ("adapter-weights", "E", cut),
     ("adapter-weights", "E", tensors(lambda weights: {})),
-    ("adapter-file-mode", "E", lambda at: (at / "adapter_model.safetensors").chmod(0o600)),
     ("adapter-not-lora", "E", says(peft_type="IA3")),
     ("adapter-not-lora", "E", says(peft_type="LOHA")),
     ("adapter-dora", "E", says(use_dora=True)),
@@ -138,9 +134,7 @@ BROKEN: list[tuple[str, str, Break]] = [
     ("adapter-tokenizer", "W", own_words),
     ("adapter-template", "W", own_words),
 ]
-MERGED_INSTEAD = [
-    (rule, change) for rule, severity, change in BROKEN if severity == "E" and rule != "adapter-file-mode"
-]
+MERGED_INSTEAD = [(rule, change) for rule, severity, change in BROKEN if severity == "E"]
 
 
 def ids(cases: list[tuple[str, str, Break]]) -> list[str]:
