@@ -36,15 +36,15 @@ def _prompt(client: Client, name: str, tokens: Sequence[int]) -> list[float]:
     reply = call(client, "POST", _PATH, body)
     if reply.status != 200 and _NAN in told(client, reply.body):
         raise _no_number(client, name, "nan")
-    told_of = _choice(client, reply).get("prompt_logprobs")
-    if not isinstance(told_of, list) or len(told_of) != len(tokens):
-        got = f"{len(told_of or ())} for {len(tokens)} tokens"
-        raise wrong(client.where, "vLLM gives log-probabilities of other tokens than it was sent", got)
-    values = [entry[str(token)]["logprob"] for token, entry in zip(tokens[1:], told_of[1:], strict=True)]
-    for value in values:
+    entries = _choice(client, reply).get("prompt_logprobs") or []
+    values = [(entry or {}).get(str(token)) for token, entry in zip(tokens, entries, strict=False)][1:]
+    if len(entries) != len(tokens) or None in values:
+        raise wrong(client.where, "vLLM scored other tokens than it was sent", f"{len(entries)} for {len(tokens)}")
+    found = [value["logprob"] for value in values if value]
+    for value in found:
         if value is None or not math.isfinite(value):
             raise _no_number(client, name, str(value))
-    return [float(value) for value in values]
+    return [float(value) for value in found]
 
 
 def _choice(client: Client, reply: Reply) -> dict[str, Any]:

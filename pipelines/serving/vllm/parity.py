@@ -1,5 +1,6 @@
 """vLLM against transformers: how far log-probabilities of the same tokens may be apart."""
 
+import math
 from collections.abc import Sequence
 
 from pipelines.errors import wrong
@@ -15,9 +16,10 @@ def limit(dtype: str) -> float:
 
 
 def largest(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> float:
-    """The largest absolute difference of two sets of log-probabilities of the same prompts, in nats."""
+    """The largest absolute difference of two sets of log-probabilities of the same prompts, in nats; NaN with a NaN."""
     pairs = zip(ours, theirs, strict=True)
-    return max(abs(one - other) for mine, yours in pairs for one, other in zip(mine, yours, strict=True))
+    apart = [abs(one - other) for mine, yours in pairs for one, other in zip(mine, yours, strict=True)]
+    return math.nan if any(map(math.isnan, apart)) else max(apart)
 
 
 def require_same(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]], dtype: str, where: str) -> float:

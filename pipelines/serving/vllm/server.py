@@ -47,7 +47,8 @@ _ON_CPU = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_WAIT_POLICY": "PASSIVE", 
 """A forked worker cannot be bound to cores: OpenMP has read its settings by then. Part of the sampler is compiled even
 where vLLM is told to compile nothing, which takes ten seconds at the first request."""
 _REASON = r"((?:\w+\.)*\w*(?:Error|Exception|error): [^\n]+(?:\n +Value error, [^\n]+)?)"
-_NOT_THE_CAUSE = r"Engine core init|EngineDead|Error in inspecting model"
+_BARE = r"(assert [^\n]+)\n(?:[^\n]*\^\^[^\n]*\n)?[^\n]*?\bAssertionError\s*\n"
+_ABOUT_ANOTHER = r"Engine core init|EngineDead|WorkerProc init|Error in inspecting model|background process|leaked"
 
 
 class Session(NamedTuple):
@@ -123,7 +124,7 @@ def _served(live: Session, folder: Path, arguments: Sequence[str], concurrency: 
         _wait(live, pid, client, where)
         yield client
     except UserError as error:
-        status = _status(live, pid)
+        status = _status(live, pid, client)
         if status is None:
             raise
         raise _ended(where, status, log) from error
@@ -159,23 +160,29 @@ def _wait_for_import(live: Session) -> None:
 
 def _wait(live: Session, pid: int, client: Client, where: str) -> None:
     """Until the server answers. UserError where it ends before that, or does not answer in half an hour."""
-    started, health = time.monotonic(), client.url.removesuffix("/v1") + "/health"
+    started = time.monotonic()
     while (seconds := time.monotonic() - started) < _START_SECONDS:
         status = _ask(live, "poll", pid=pid)
         if status is not None:
             raise _ended(where, status, _log(live, client))
         progress(int(seconds), _START_SECONDS, "s of starting vLLM")
-        with contextlib.suppress(HTTPError):
-            if client.pool.request("GET", health, retries=False, timeout=2.0).status == 200:
-                return
+        if _is_well(client):
+            return
         time.sleep(0.1)
     raise wrong(where, "vLLM does not answer", f"{_START_SECONDS} s", "Look into the log of the stage")
 
 
-def _status(live: Session, pid: int) -> int | None:
+def _is_well(client: Client) -> bool:
+    with contextlib.suppress(HTTPError):
+        health = client.url.removesuffix("/v1") + "/health"
+        return client.pool.request("GET", health, retries=False, timeout=2.0).status == 200
+    return False
+
+
+def _status(live: Session, pid: int, client: Client) -> int | None:
     """The exit status of a server that is gone, which may show a moment after its last answer."""
     deadline = time.monotonic() + _LAG_SECONDS
-    while (status := _ask(live, "poll", pid=pid)) is None and time.monotonic() < deadline:
+    while (status := _ask(live, "poll", pid=pid)) is None and time.monotonic() < deadline and not _is_well(client):
         time.sleep(0.1)
     return None if status is None else int(status)
 
@@ -183,7 +190,8 @@ def _status(live: Session, pid: int) -> int | None:
 def _ended(where: str, status: int, log: Path) -> UserError:
     """The reason in one line: the last error that is not about another one."""
     says = log.read_text(encoding="utf-8", errors="replace")
-    found = [line for line in re.findall(_REASON, says) if not re.search(_NOT_THE_CAUSE, line)]
+    found = [line for line in re.findall(_REASON, says) if not re.search(_ABOUT_ANOTHER, line)]
+    found = found or [f"AssertionError: {line}" for line in re.findall(_BARE, says)]
     got = found[-1].strip() if found else f"exit status {status}"
     fix = "Mend the folder, the arguments or the environment; all that vLLM said is in the log of the stage"
     return wrong(where, "vLLM ended", got[:300], fix)

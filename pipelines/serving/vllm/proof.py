@@ -1,0 +1,79 @@
+"""The proof of a folder by serving it: one vLLM server, asked as an application would, compared with transformers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipelines.errors import wrong
+from pipelines.hf.folder import CONFIG, read_json
+from pipelines.serving.environments import Environment
+from pipelines.serving.vllm.ask import prompt_logprobs, round_trip
+from pipelines.serving.vllm.flags import flags
+from pipelines.serving.vllm.parity import largest, require_same
+from pipelines.serving.vllm.server import NAME, Session
+
+LogProbs = Sequence[Sequence[float]]
+_ROWS, _CONTEXT = 8, 2048
+
+
+class Adapter(NamedTuple):
+    """An adapter to be served beside the model, and what transformers with PEFT says of the prompts."""
+
+    folder: Path
+    expected: LogProbs
+
+
+class Proof(NamedTuple):
+    """What vLLM did with a folder.
+
+    `arguments` it was served with; `apart`: the largest difference to what was expected, in nats, by model and adapter;
+    `tokens` compared; `ended`: how the answer to a chat ended, null without a template.
+    """
+
+    arguments: tuple[str, ...]
+    apart: dict[str, float]
+    tokens: int
+    ended: str | None
+
+
+def prove(
+    live: Session,
+    environment: Environment,
+    folder: Path,
+    dtype: str,
+    prompts: Sequence[Sequence[int]],
+    expected: LogProbs | None,
+    adapters: Mapping[str, Adapter] | None = None,
+) -> Proof:
+    """Serve `folder` with its adapters, compare log-probabilities of `prompts`, and use it once with the OpenAI client.
+
+    `expected` is None where no other engine loads the weights; then they need only be numbers. UserError where vLLM
+    refuses the folder, where a difference is above the limit of `dtype`, or where a request fails.
+    """
+    beside = dict(adapters or {})
+    longest = max(map(len, prompts))
+    arguments = flags(environment, dtype, _ROWS, min(_positions(folder), max(_CONTEXT, longest + 1)))
+    where = str(folder)
+    with live.serve(folder, arguments, {name: one.folder for name, one in beside.items()}, where=where) as client:
+        said = prompt_logprobs(client, NAME, prompts)
+        apart = {} if expected is None else {NAME: require_same(expected, said, dtype, where)}
+        for name, one in beside.items():
+            with_adapter = prompt_logprobs(client, name, prompts)
+            apart[name] = require_same(one.expected, with_adapter, dtype, str(one.folder))
+            if largest(said, with_adapter) == 0.0:
+                fix = "Check the names of its tensors: burnish verify ADAPTER --base MODEL"
+                raise wrong(str(one.folder), "vLLM serves the adapter as the base itself", "", fix)
+        trip = round_trip(environment, client, NAME, list(beside))
+    return Proof(tuple(arguments), apart, sum(map(len, said)), _ended(trip))
+
+
+def _positions(folder: Path) -> int:
+    """The longest sequence that the model takes, in tokens; where its config does not say, what is asked for here."""
+    config = read_json(folder / CONFIG)
+    found = config.get("max_position_embeddings", (config.get("text_config") or {}).get("max_position_embeddings"))
+    return int(found or _CONTEXT)
+
+
+def _ended(trip: Mapping[str, Any]) -> str | None:
+    chat = trip["chat"][NAME]
+    return None if chat is None else str(chat["finish_reason"])
