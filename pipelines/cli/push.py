@@ -10,8 +10,9 @@ from pipelines.engine.store import write_json
 from pipelines.engine.worker import load_attribute
 from pipelines.errors import Problem, UserError
 from pipelines.export.config import ExportEntry
-from pipelines.export.pushes import Push, pushes
+from pipelines.export.pushes import Push, pushes, repository
 from pipelines.recipe.formats import CHOSEN, part_id
+from pipelines.recipe.mistakes import at
 from pipelines.recipe.recipe import Recipe
 
 _WHOLE, _ADAPTER = "safetensors", "adapter"
@@ -36,6 +37,23 @@ def refusals(offline: bool) -> list[Problem]:
         return [Problem("--yes", "nothing is pushed offline", "", "Leave out --yes, or --offline")]
     # Reached by name: most runs push nothing, and the hub's client is not part of a core installation.
     found: list[Problem] = load_attribute("pipelines.export.hub:problems")()
+    return found
+
+
+def clashes(recipe: Recipe) -> list[Problem]:
+    """Entries of which one would take the place of another in a repository."""
+    taken: dict[tuple[str, str], str] = {}
+    found = []
+    for entry in recipe.entries.values():
+        if not isinstance(entry.config, ExportEntry) or entry.config.hub is None:
+            continue
+        hub, tried = entry.config.hub, entry.config.quantize.levels if entry.config.quantize else ()
+        for repo in sorted({repository(hub.repo, name) for name in (*entry.config.formats, *tried)}):
+            first = taken.setdefault((repo.lower(), hub.branch), entry.name)
+            if first != entry.name:
+                path = (*entry.path, "hub", "repo")
+                what = f"goes to {repo} as '{first}' does, and would take its place"
+                found.append(at(recipe.origin(path), path, what, "", "Name another repo or branch"))
     return found
 
 

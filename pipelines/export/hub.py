@@ -1,5 +1,6 @@
 """Pushes folders to the Hugging Face hub, in one commit each: what loads there is never half of an export."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]
+from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
 from pipelines.errors import Problem, UserError, wrong
 from pipelines.export.pushes import Push
@@ -53,6 +55,8 @@ def push(wanted: Push, message: str) -> Pushed:
     token = get_token()
     if not token:
         raise wrong(wanted.repo, "there is no token to push with", "", _LOGIN)
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     try:
         return _push(HfApi(token=token), wanted, message)
     except (TransportError, HFValidationError, OSError, ValueError, RuntimeError) as error:
