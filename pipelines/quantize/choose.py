@@ -13,6 +13,8 @@ from pipelines.stats.drops import drop
 from pipelines.stats.scores import Scores, differences, read_scores
 
 _VERIFICATION = "verification.json"
+_OF_THE_MACHINE = ("memory_bytes", "tokens_per_second")
+"""What differs between two runs of one recipe is in the metrics only."""
 _NOISE = 1e-9
 """A loss of exactly what is accepted is accepted: 0.50 - 0.48 is more than 0.02 to a computer."""
 
@@ -44,7 +46,8 @@ def run(config: ChooseConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
     link(chosen.path / folder, out_dir / folder)
     shutil.copyfile(chosen.path / _VERIFICATION, out_dir / _VERIFICATION)
     told = [row._asdict() for row in rows]
-    write_json(out_dir / "choice.json", {**choice, "table": told})
+    steady = [{key: value for key, value in row.items() if key not in _OF_THE_MACHINE} for row in told]
+    write_json(out_dir / "choice.json", {**choice, "table": steady})
     notes = [*chosen.metrics.get("notes", ()), *_notes(rows, best)]
     return {**chosen.metrics, **choice, "table": told, "notes": notes}
 

@@ -46,17 +46,12 @@ def _quantised(identity: str, entry: ExportEntry, level: str, rows: DatasetRef |
 
 
 def _adapter(names: Names, entry: ExportEntry) -> dict[str, object]:
-    """The adapter that the model was baked from: merged weights are compared with it even where it is not shipped.
-
-    Not so one that was trained on a 4-bit base: its merge compared it, and may have baked it onto another base.
-    """
-    source, shipped = names.entry(entry.model), _ADAPTER in entry.formats
+    """The adapter that the model was baked from: merged weights are compared with it even where it is not shipped."""
+    source = names.entry(entry.model)
     if source is None or source.config is None or kind_of(source) != "adapter":
         return {}
-    if names.quantised(source) and not shipped:
-        return {}
     parent = ModelRef(names.base_of(source))
-    return {"adapter": WeightsRef(source.id), "parent": parent, "ship_adapter": shipped}
+    return {"adapter": WeightsRef(source.id), "parent": parent, "ship_adapter": _ADAPTER in entry.formats}
 
 
 def _check_formats(recipe: Recipe, names: Names, entry: Entry) -> None:

@@ -28,6 +28,7 @@ def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     shutil.copytree(whole, folder)
     monkeypatch.chdir(folder)
     monkeypatch.delenv("BURNISH_HOME", raising=False)
+    monkeypatch.delenv("BURNISH_ENVS", raising=False)
     return folder
 
 
@@ -73,6 +74,15 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "empty text": (_cut("words.txt", 0), "evals/dev.yaml:3: evaluate.suites.dev.texts.words: has no documents"),
     "text": (lambda: Path("words.txt").write_bytes(b"caf\xe9"), "words.txt: is not UTF-8 (got byte 3)"),
     "task": (lambda: Path("evals/capitals.yaml").write_text("a: [\n"), "evals/capitals.yaml:2: is not YAML"),
+    "format": (
+        _recipe("formats: [safetensors]", "formats: [safetensors, fp8]"),
+        "recipe.yaml:37: export.ship.formats: the environment 'llmcompressor' is not installed",
+    ),
+    "engine": (_recipe("formats: [safetensors]", "engines: [vllm]"), "Install it: burnish doctor --install vllm"),
+    "gate through what is served": (
+        _recipe("metric: capitals/acc, rule", "metric: capitals/acc, through: ship, rule"),
+        "recipe.yaml:30: evaluate: backend: the environment 'vllm' is not installed",
+    ),
     "no documents": (_cut("evals/capitals.jsonl", 0), "evaluate.suites.test.tasks.capitals: the documents are empty"),
 }
 

@@ -72,7 +72,7 @@ def adapter_in_words(adapter: Mapping[str, Any]) -> str:
     """What became of an adapter that was asked for."""
     if adapter["shipped"]:
         return "the adapter is shipped too, in adapter/."
-    return f"the adapter is not shipped, because vLLM cannot serve it: {'; '.join(adapter['why'])}."
+    return f"the adapter is not shipped by itself: {'; '.join(adapter['why'])}."
 
 
 def warning_in_words(warning: Mapping[str, Any]) -> str:

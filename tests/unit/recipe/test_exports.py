@@ -65,14 +65,6 @@ def test_export_of_an_adapter_knows_it_and_its_base(tmp_path: Path, formats: str
     assert config.ship_adapter is shipped
 
 
-def test_export_of_an_adapter_of_a_4_bit_base_knows_it_only_to_ship_it(tmp_path: Path) -> None:
-    qlora = ("kind: lora", "kind: qlora")
-    for name, formats, adapter in (("a", "safetensors", None), ("b", "adapter", "train.tuned")):
-        (tmp_path / name).mkdir()
-        graph = compiled(tmp_path / name, f"  ship: {{model: tuned, formats: [{formats}]}}\n", qlora)
-        assert graph.nodes["export.ship"].config.adapter == adapter  # type: ignore[attr-defined]
-
-
 def test_export_of_a_model_knows_no_adapter(tmp_path: Path) -> None:
     config = compiled(tmp_path, SHIP).nodes["export.ship"].config
     assert isinstance(config, ExportConfig) and config.adapter is config.parent is None

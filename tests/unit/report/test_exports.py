@@ -87,7 +87,7 @@ def test_warnings_and_folders_are_told(report: Report) -> None:
     ("adapter", "said"),
     [
         ({"shipped": True, "why": []}, "the adapter is shipped too, in adapter/."),
-        ({"shipped": False, "why": ["DoRA", "a head"]}, "is not shipped, because vLLM cannot serve it: DoRA; a head."),
+        ({"shipped": False, "why": ["DoRA", "a head"]}, "the adapter is not shipped by itself: DoRA; a head."),
     ],
 )
 def test_adapter_is_said_to_be_shipped_or_why_not(tmp_path: Path, adapter: dict[str, Any], said: str) -> None:
