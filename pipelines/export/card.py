@@ -1,37 +1,88 @@
-"""What is said beside the weights: a short model card for people, and SERVING.json for machines."""
+"""What is said beside the weights: a model card for people, and SERVING.json for machines."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipelines.engine.digest import file_digest
+from pipelines.export.adapter import Origin
+from pipelines.export.write import write_json
+from pipelines.export.written import Check
+from pipelines.hf.folder import CARD
+from pipelines.serving.findings import Finding
+
+SERVING = "SERVING.json"
+_TAGS = ("burnish", "text-generation")
 
 
-def card(name: str, facts: Mapping[str, Any], licence: str | None, origin: Mapping[str, Any]) -> str:
-    """README.md of the export. `facts` describe its folder, `origin` the base model as its stage described it."""
-    front = ["---", "library_name: transformers", *([f"license: {licence.lower()}"] if licence else []), "---"]
+class Story(NamedTuple):
+    """What a card tells: the title, the library that loads it, its licence and base, facts, and how to serve it.
+
+    `notes` are sentences; `command` is for vLLM, typed inside the folder.
+    """
+
+    title: str
+    library: str
+    licence: str | None
+    base: Origin
+    facts: Mapping[str, Any]
+    notes: Sequence[str]
+    command: Sequence[str]
+
+
+class Proof(NamedTuple):
+    """What is known of a folder: versions, the checks that held, warnings, and the arguments that vLLM was told."""
+
+    versions: Mapping[str, str]
+    checks: Sequence[Check]
+    warnings: Sequence[Finding]
+    verified_with: Sequence[str] = ()
+
+
+def write_card(folder: Path, story: Story) -> None:
+    """README.md with the front matter that the hub reads."""
+    (folder / CARD).write_text(card(story), encoding="utf-8")
+    (folder / CARD).chmod(0o644)
+
+
+def card(story: Story) -> str:
+    facts = story.facts
+    made = f"{facts['architecture']}, {facts['parameters']:,} parameters, {facts['dtype']}. Made with Burnish."
     lines = [
-        f"# {name}",
-        f"{facts['architecture']}, {facts['parameters']:,} parameters, {facts['dtype']}. Made with Burnish.",
-        *([f"Base model: {origin['source']}."] if "source" in origin else []),
-        *(f"Note on the base: {note}." for note in origin.get("notes", [])),
-        "Serve it with the command in `SERVING.json`, which also holds the checksums and what was verified.",
+        f"# {story.title}",
+        made,
+        f"Base model: {story.base.name}" + (f", revision {story.base.revision}." if story.base.is_on_hub else "."),
+        *(f"{note}." for note in story.notes),
+        f"Serve it, from inside this folder:\n\n```\n{' '.join(story.command)}\n```",
+        f"`{SERVING}` holds the checksums, the versions and what was verified.",
     ]
-    return "\n".join(front) + "\n\n" + "\n\n".join(lines) + "\n"
+    return "\n".join(_front(story)) + "\n\n" + "\n\n".join(lines) + "\n"
 
 
-def serving(
-    facts: Mapping[str, Any],
-    positions: int | None,
-    versions: Mapping[str, str],
-    digests: Mapping[str, str],
-    checks: Sequence[Any],
-) -> dict[str, Any]:
-    """SERVING.json. The type is named because engines would cast float32 weights to half precision by themselves."""
-    arguments = ["--dtype", str(facts["dtype"])]
-    if positions is not None:
-        arguments += ["--max-model-len", str(positions)]
-    return {
-        "vllm": {"command": ["vllm", "serve", ".", *arguments]},
-        "model": dict(facts),
-        "versions": dict(versions),
-        "verified": {check.name: check.saw for check in checks},
-        "files": dict(digests),
+def _front(story: Story) -> list[str]:
+    """The hub links `base_model` to a repository: a name from elsewhere would be a broken link."""
+    return [
+        "---",
+        f"library_name: {story.library}",
+        *([f"license: {story.licence.lower()}"] if story.licence else []),
+        *([f"base_model: {story.base.name}"] if story.base.is_on_hub else []),
+        "pipeline_tag: text-generation",
+        "tags:",
+        *(f"- {tag}" for tag in _TAGS),
+        "---",
+    ]
+
+
+def write_serving(folder: Path, story: Story, proof: Proof) -> None:
+    """SERVING.json: how to serve the folder, every file with its sha256, and what was verified with which versions."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SERVING)
+    told = {
+        "vllm": {"command": list(story.command), "verified_with": list(proof.verified_with)},
+        "model": dict(story.facts),
+        "versions": dict(proof.versions),
+        "verified": {check.name: check.saw for check in proof.checks},
+        "warnings": [finding.rule for finding in proof.warnings],
+        "files": {path.name: file_digest(path) for path in files},
     }
+    write_json(folder / SERVING, told)
+    (folder / SERVING).chmod(0o644)

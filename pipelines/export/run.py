@@ -1,87 +1,87 @@
 """A model to a folder that is shipped, and the proof that it is what was trained."""
 
-from importlib.metadata import version
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.engine.digest import file_digest
-from pipelines.engine.stage import Artifact, Inputs
-from pipelines.errors import wrong
-from pipelines.export import verify
-from pipelines.export.card import card, serving
+from pipelines.engine.stage import Inputs
+from pipelines.export import adapter, answers, engines, written
+from pipelines.export.card import write_card
 from pipelines.export.config import ExportConfig
-from pipelines.export.verify import Check
-from pipelines.export.write import is_tied, positions, write_folder, write_json
-from pipelines.hf.folder import CARD, CONFIG, describe, licence_of, read_json, require_sound
-from pipelines.hf.models import DTYPES
+from pipelines.export.engines import ByName, Seen
+from pipelines.export.job import Job, Shipped, open_job, ship_adapter
+from pipelines.export.stories import adapter_name, document, stories
+from pipelines.export.write import is_tied, positions, write_folder
+from pipelines.export.written import Check
+from pipelines.hf.folder import CONFIG, read_json
+from pipelines.serving.findings import Finding
 from pipelines.serving.look.fresh import Reloaded, reload
+from pipelines.serving.look.live import Live, live_logits
 
-_VERSIONS = ("torch", "transformers", "tokenizers", "safetensors")
+FOLDER = "safetensors"
 
 
 def run(config: ExportConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
-    """Write `out_dir/safetensors`, reload it in a fresh process and compare; then `verification.json`.
+    """Write `out_dir/safetensors` and `out_dir/adapter`, reload and compare; then `verification.json`.
 
     UserError with the check that failed; nothing is shipped that was not verified.
     """
-    model, base = inputs[config.model], inputs[config.base]
-    require_sound(model.path)
-    own = describe(model.path)["dtype"]
-    dtype = own if config.dtype == "keep" else config.dtype
-    if dtype not in DTYPES:
-        raise wrong(
-            "export.model", "holds weights of a type that is not exported", dtype, "Name float32, bfloat16 or float16"
-        )
-    first = verify.same_words(model.path, base.path)
-    folder = out_dir / "safetensors"
-    folder.mkdir()
-    left_out = write_folder(model.path, base.path, folder, dtype, config.dtype == "keep", config.max_shard_size)
-    reloaded = reload(folder)
-    checks = [first, *_checks(model, base, folder, own, dtype, left_out, reloaded)]
-    return _document(config, model, base, folder, checks)
-
-
-def _checks(
-    model: Artifact, base: Artifact, folder: Path, own: str, dtype: str, left_out: tuple[str, ...], reloaded: Reloaded
-) -> list[Check]:
-    """Everything that is compared, cheapest first; whole models are loaded one at a time."""
-    checks = [
-        verify.same_files(model.path, folder),
-        verify.same_weights(model.path, folder, left_out),
-        verify.same_facts(model.path, folder, dtype, is_tied(model.path), reloaded.facts),
-        verify.ends(folder, reloaded.facts),
-        verify.parity(model.path, dtype, reloaded),
-        verify.rounding(model.path, own, dtype, reloaded),
+    job = open_job(config, inputs, out_dir / FOLDER)
+    words = written.same_words(job.model.path, job.base.path)
+    job.folder.mkdir()
+    keep = config.dtype == "keep"
+    left_out = write_folder(job.model.path, job.base.path, job.folder, job.dtype, keep, config.max_shard_size)
+    shipped = ship_adapter(job)
+    told = stories(job, shipped)
+    for folder, story in told.items():
+        write_card(folder, story)
+    files = [
+        words,
+        written.same_files(job.model.path, job.folder),
+        written.same_weights(job.model.path, job.folder, left_out),
     ]
-    if model.key != base.key:
-        checks.append(verify.differs(base.path, dtype, reloaded))
+    warnings = _sound(job, shipped)
+    after = reload(job.folder)
+    live = live_logits(job.parent.path, job.live.path, after.facts["prompts"], job.dtype) if job.live else None
+    said = [*_answers(job, after), *_adapter(job, after, live)]
+    seen = list(_engines(job, shipped, after, live))
+    return document(job, shipped, told, [*files, *said], warnings, seen)
+
+
+def _sound(job: Job, shipped: Shipped) -> list[Finding]:
+    """What the rules for folders that are to be served warn of."""
+    beside = written.sound(shipped.folder, base=job.parent.path) if shipped.folder else []
+    return [*written.sound(job.folder), *beside]
+
+
+def _answers(job: Job, after: Reloaded) -> list[Check]:
+    """What the model answers, before and after; whole models are loaded one at a time."""
+    model = job.model.path
+    checks = [
+        answers.same_facts(model, job.folder, job.dtype, is_tied(model), after.facts),
+        answers.ends(job.folder, after.facts),
+        answers.parity(model, job.dtype, after),
+        answers.rounding(model, job.own, job.dtype, after),
+    ]
+    if job.model.key != job.base.key:
+        checks.append(answers.differs(job.base.path, job.dtype, after))
     return checks
 
 
-def _document(
-    config: ExportConfig, model: Artifact, base: Artifact, folder: Path, checks: list[Check]
-) -> dict[str, Any]:
-    """Write the card, SERVING.json and verification.json; return the metrics."""
-    licence = licence_of(model.path) or licence_of(base.path)
-    facts = {**describe(folder), "licence": licence}
-    (folder / CARD).write_text(card(str(config.model), facts, licence, base.metrics), encoding="utf-8")
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    digests = {path.name: file_digest(path) for path in files}
-    versions = {name: version(name) for name in _VERSIONS}
-    write_json(
-        folder / "SERVING.json", serving(facts, positions(read_json(folder / CONFIG)), versions, digests, checks)
-    )
-    write_json(folder.parent / "verification.json", {"checks": [check._asdict() for check in checks]})
-    saw = {check.name: check.saw for check in checks}
-    apart = saw.get(verify.DIFFERS)
-    return {
-        **facts,
-        "files": len(files) + 1,
-        "bytes": sum(path.stat().st_size for path in files),
-        "max_abs_dlogit": saw[verify.PARITY],
-        "rounding_dlogit": saw[verify.ROUNDING],
-        "base_dlogit": apart,
-        "differs_from_base": apart is not None,
-        "stops": True,
-        "checks": len(checks),
-    }
+def _adapter(job: Job, after: Reloaded, live: Live | None) -> list[Check]:
+    """The adapter at work against the merged weights, where there is one."""
+    if live:
+        return answers.merged_is_live(live, after, exact=job.own == job.dtype == "float32")
+    if job.adapter and (seen := adapter.merged_into_dequantised(job.model)):
+        return [Check(answers.LIVE, f"on the 4-bit base, as the merge saw it: {seen['max_dlogit']}")]
+    return []
+
+
+def _engines(job: Job, shipped: Shipped, after: Reloaded, live: Live | None) -> Iterator[Seen]:
+    """The engines that were asked for, in their order."""
+    for engine in job.config.engines:
+        if engine == "transformers4":
+            yield engines.in_transformers4(job.folder, after)
+            continue
+        name = ByName(adapter_name(job), shipped.folder, job.parent.path, live) if shipped.folder and live else None
+        yield engines.in_vllm(job.folder, job.dtype, positions(read_json(job.folder / CONFIG)), after, name)

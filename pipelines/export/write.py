@@ -25,6 +25,7 @@ from pipelines.hf.rewrite import chunks, rewrite
 from pipelines.hf.safetensors import Located, tensor_map
 from pipelines.hf.stops import stopping
 
+_POSITIONS = ("max_position_embeddings", "n_positions")
 _HEAD = "lm_head.weight"
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 
@@ -66,9 +67,8 @@ def _write_configs(model: Path, out: Path, dtype: str, tied: bool) -> None:
 
 def positions(config: dict[str, Any]) -> int | None:
     """The longest sequence of a model, in tokens, where its config says so."""
-    name = "max_position_embeddings"
-    found = config.get(name, (config.get("text_config") or {}).get(name))
-    return int(found) if found is not None else None
+    known = [part[name] for part in (config, config.get("text_config") or {}) for name in _POSITIONS if part.get(name)]
+    return int(known[0]) if known else None
 
 
 def is_tied(folder: Path) -> bool:

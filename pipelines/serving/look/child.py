@@ -16,7 +16,7 @@ from pipelines.errors import UserError
 from pipelines.hf.folder import id_list, require_sound
 from pipelines.hf.models import load_model, load_tokenizer
 from pipelines.hf.stops import turn_end
-from pipelines.serving.look.parity import aligned, logits, prompt_ids
+from pipelines.serving.look.parity import aligned, logits, plain_ids, prompt_ids
 
 _STEPS = 3
 
@@ -41,6 +41,7 @@ def look(folder: Path, out: Path) -> dict[str, Any]:
     stop = tokenizer.eos_token_id if stop is None else stop
     return {
         "prompts": prompts,
+        "plain": plain_ids(tokenizer),
         "template": tokenizer.chat_template,
         "dtype": str(model.dtype).removeprefix("torch."),
         "architecture": type(model).__name__,

@@ -19,8 +19,8 @@ _CHILD = "pipelines.serving.look.child"
 class Reloaded(NamedTuple):
     """A folder as a process saw it that knew nothing but its path.
 
-    `facts`: prompts (token ids), template, dtype, architecture, tied, stop (id), stops (whether generation ends there);
-    `logits`: float32, [tokens, vocabulary] of each prompt.
+    `facts`: prompts and plain (token ids, in the template and without it), template, dtype, architecture, tied, stop
+    (id), stops (whether generation ends there); `logits`: float32, [tokens, vocabulary] of each of prompts.
     """
 
     facts: dict[str, Any]

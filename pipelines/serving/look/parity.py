@@ -30,9 +30,14 @@ class Difference(NamedTuple):
 def prompt_ids(tokenizer: Any) -> list[list[int]]:
     """The prompts as the tokenizer writes them: in its chat template, where it has one."""
     if not tokenizer.chat_template:
-        return [tokenizer(prompt)["input_ids"] for prompt in PROMPTS]
+        return plain_ids(tokenizer)
     texts = [render(tokenizer, [{"role": "user", "content": prompt}], add_generation_prompt=True) for prompt in PROMPTS]
     return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+
+
+def plain_ids(tokenizer: Any) -> list[list[int]]:
+    """The prompts as plain text, with what the tokenizer itself puts around it."""
+    return [tokenizer(prompt)["input_ids"] for prompt in PROMPTS]
 
 
 @torch.inference_mode()

@@ -17,7 +17,7 @@ from pipelines.serving.look.fresh import Reloaded, last_line
 from pipelines.serving.look.parity import PROMPTS, compare, summation
 
 _SCRIPT = Path(__file__).parents[1] / "outside" / "transformers4.py"
-_FACTS = ("prompts", "template", "dtype", "architecture", "tied")
+_FACTS = ("prompts", "plain", "template", "dtype", "architecture", "tied")
 
 
 def in_transformers4(environment: Environment, folder: Path, prompts: list[list[int]]) -> Reloaded:

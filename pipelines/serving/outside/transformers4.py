@@ -46,6 +46,7 @@ def look(item: dict[str, Any], questions: list[str], day: datetime.date, logits:
     save_file({f"{at}": row.contiguous() for at, row in enumerate(rows)}, logits)
     return {
         "prompts": [ids(words, question, day) for question in questions],
+        "plain": [list(words(question)["input_ids"]) for question in questions],
         "template": words.chat_template,
         "tokenizer": type(words).__name__,
         "dtype": str(model.dtype).removeprefix("torch."),

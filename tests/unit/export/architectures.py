@@ -54,7 +54,11 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 def save(folder: Path, name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
     """A random model of one of `ARCHITECTURES`, as transformers 5 saves it."""
     words, (kind, settings) = pico.tokenizer(), ARCHITECTURES[name]
-    special = {"bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
+    special = {
+        "bos_token_id": words.bos_token_id,
+        "eos_token_id": words.eos_token_id,
+        "pad_token_id": words.pad_token_id,
+    }
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, vocab_size=len(words), **settings, **special))
     with torch.no_grad():

@@ -11,7 +11,7 @@ from pipelines.errors import UserError
 from pipelines.hf.models import load_model, load_tokenizer
 from pipelines.serving.environments import Environment, find
 from pipelines.serving.look.fresh import Reloaded
-from pipelines.serving.look.parity import logits, prompt_ids
+from pipelines.serving.look.parity import logits, plain_ids, prompt_ids
 from pipelines.serving.look.transformers4 import disagreements, folders_in_transformers4, in_transformers4
 
 NAME = "PreTrainedTokenizerFast"
@@ -41,8 +41,8 @@ def reloaded(folder: Path) -> Reloaded:
     prompts = prompt_ids(words := load_tokenizer(folder))
     model = load_model(folder, device="cpu")
     facts = {
-        "prompts": prompts, "template": words.chat_template, "dtype": "float32", "architecture": "LlamaForCausalLM",
-        "tied": True,
+        "prompts": prompts, "plain": plain_ids(words), "template": words.chat_template, "dtype": "float32",
+        "architecture": "LlamaForCausalLM", "tied": True,
     }  # fmt: skip
     return Reloaded(facts, logits(model, prompts))
 
@@ -65,7 +65,7 @@ def test_transformers4_is_told_of_a_tokenizer_class_that_it_lacks(folder: Path, 
 
 
 def test_disagreements_name_what_differs():
-    facts = {"prompts": [[1]], "template": "a", "dtype": "float32", "architecture": "x", "tied": True}
+    facts = {"prompts": [[1]], "plain": [[1]], "template": "a", "dtype": "float32", "architecture": "x", "tied": True}
     before = Reloaded(facts, [torch.ones(1, 4)])
     assert disagreements(before, before, "f") == []
     found = disagreements(before, Reloaded(facts | {"template": "b"}, [torch.ones(1, 4) * 1.1]), "f")

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipelines.errors import UserError
-from pipelines.export import verify
+from pipelines.export import answers, written
 from pipelines.export.write import write_folder
 from pipelines.hf.models import load_tokenizer
 from pipelines.serving.look.child import look
@@ -34,21 +34,21 @@ def damage(folder: Path, **changes: torch.Tensor) -> None:
 
 
 def test_files_intact_pass(model: Path, out: Path):
-    verify.same_files(model, out)
-    verify.same_weights(model, out, ())
+    written.same_files(model, out)
+    written.same_weights(model, out, ())
 
 
 def test_files_template_changed_is_refused(model: Path, out: Path):
     (out / "chat_template.jinja").write_text("{{ messages }}")
     with pytest.raises(UserError, match="the chat template changed"):
-        verify.same_files(model, out)
+        written.same_files(model, out)
 
 
 def test_files_tokenizer_changed_is_refused(model: Path, out: Path):
     with (out / "tokenizer.json").open("a") as file:
         file.write("\n")
     with pytest.raises(UserError, match=r"tokenizer.json changed"):
-        verify.same_files(model, out)
+        written.same_files(model, out)
 
 
 def test_weights_one_value_changed_is_refused(model: Path, out: Path):
@@ -57,48 +57,48 @@ def test_weights_one_value_changed_is_refused(model: Path, out: Path):
     weight[5, 5] += 1e-6
     damage(out, **{name: weight})
     with pytest.raises(UserError, match=f"{name} does not hold the model's values"):
-        verify.same_weights(model, out, ())
+        written.same_weights(model, out, ())
 
 
 def test_weights_extra_tensor_is_refused(model: Path, out: Path):
     damage(out, extra=torch.ones(1))
     with pytest.raises(UserError, match=r"holds other tensors than the model \(got extra\)"):
-        verify.same_weights(model, out, ())
+        written.same_weights(model, out, ())
 
 
 def test_weights_other_shape_is_refused(model: Path, out: Path):
     damage(out, **{"model.norm.weight": torch.ones(2, 16)})
     with pytest.raises(UserError, match=r"model.norm.weight has another shape"):
-        verify.same_weights(model, out, ())
+        written.same_weights(model, out, ())
 
 
 def test_facts_of_the_fresh_process_must_agree(model: Path, out: Path, tmp_path: Path):
     facts = look(out, tmp_path)
-    assert verify.same_facts(model, out, "float32", True, facts).saw == "LlamaForCausalLM"
+    assert answers.same_facts(model, out, "float32", True, facts).saw == "LlamaForCausalLM"
     for name, value in {"prompts": [[1]], "template": "x", "dtype": "bfloat16", "tied": False}.items():
         with pytest.raises(UserError, match=f"the reloaded {name} is not what was exported"):
-            verify.same_facts(model, out, "float32", True, facts | {name: value})
+            answers.same_facts(model, out, "float32", True, facts | {name: value})
 
 
 def test_ends_without_the_end_of_turn_is_refused(out: Path, tmp_path: Path):
     path = out / "generation_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": 0}))
     with pytest.raises(UserError, match=r"generation does not end at the end of a turn \(got token 2\)"):
-        verify.ends(out, look(out, tmp_path))
+        answers.ends(out, look(out, tmp_path))
 
 
 def test_parity_with_another_model_is_refused(pico_tuned: tuple[Path, Path], out: Path):
     prompts = prompt_ids(load_tokenizer(out))
     after = Reloaded({"prompts": prompts}, folder_logits(out, prompts, "float32"))
-    assert verify.parity(pico_tuned[0], "float32", after).saw == 0.0
+    assert answers.parity(pico_tuned[0], "float32", after).saw == 0.0
     with pytest.raises(UserError, match="answers differently from the model"):
-        verify.parity(pico_tuned[1], "float32", after)
+        answers.parity(pico_tuned[1], "float32", after)
 
 
 def test_parity_allows_another_order_of_sums_and_no_more(pico_tuned: tuple[Path, Path], out: Path):
     prompts = prompt_ids(load_tokenizer(out))
     exact = folder_logits(out, prompts, "float32")
     summed_otherwise = [row * (1 + 1e-5) for row in exact]
-    assert verify.parity(pico_tuned[0], "float32", Reloaded({"prompts": prompts}, summed_otherwise)).saw > 0
+    assert answers.parity(pico_tuned[0], "float32", Reloaded({"prompts": prompts}, summed_otherwise)).saw > 0
     with pytest.raises(UserError, match="answers differently from the model"):
-        verify.parity(pico_tuned[0], "float32", Reloaded({"prompts": prompts}, [row * 1.01 for row in exact]))
+        answers.parity(pico_tuned[0], "float32", Reloaded({"prompts": prompts}, [row * 1.01 for row in exact]))

@@ -1,88 +1,33 @@
-"""What must hold before an export is called done. Each check returns what it saw, or refuses."""
+"""What must hold of what an export answers. Each check returns what it saw, or refuses."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
+from typing import Any
 
 from pipelines.errors import wrong
-from pipelines.hf.folder import (
-    CONFIG,
-    GENERATION,
-    TEMPLATE,
-    TOKENIZER,
-    TOKENIZER_CONFIG,
-    chat_template,
-    id_list,
-    read_json,
-)
+from pipelines.export.written import Check
+from pipelines.hf.folder import CONFIG, GENERATION, chat_template, id_list, read_json
 from pipelines.hf.models import load_tokenizer
-from pipelines.hf.rewrite import FLOATS, chunks
-from pipelines.hf.safetensors import tensor_map
 from pipelines.serving.look.fresh import Reloaded
-from pipelines.serving.look.parity import compare, folder_logits, prompt_ids, summation
+from pipelines.serving.look.live import Live
+from pipelines.serving.look.parity import compare, folder_logits, plain_ids, prompt_ids, summation
 
 # Rounding to 8 bits of mantissa moves logits by one or two percent; a broken export by a hundred.
 _TOO_MUCH = 0.2
+# Merged weights are rounded once more than those that the adapter works beside.
+_ROUNDED = 5e-2
 PARITY = "max |dlogit| against the model, at the same precision"
 ROUNDING = "max |dlogit| from rounding"
 DIFFERS = "max |dlogit| against the base"
-
-
-class Check(NamedTuple):
-    """A check that held, and the words or the number that say what it saw."""
-
-    name: str
-    saw: str | float
-
-
-def same_words(model: Path, base: Path) -> Check:
-    """The model speaks with the base's tokenizer and template: weights trained with others answer in theirs."""
-    ours, theirs = read_json(model / TOKENIZER), read_json(base / TOKENIZER)
-    if changed := sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)):
-        fix = f"Put the base's {TOKENIZER} beside the model's weights"
-        raise wrong("export.model", "its tokenizer is not the base's", ", ".join(changed), fix)
-    template = chat_template(base)
-    if template is not None and chat_template(model) != template:
-        raise wrong(
-            "export.model", "its chat template is not the base's", "", f"Put the base's {TEMPLATE} beside the weights"
-        )
-    return Check("tokenizer and template are the base's", "equal")
-
-
-def same_files(model: Path, out: Path) -> Check:
-    """Tokenizer and template arrived byte for byte, and both copies of the template agree."""
-    if (model / TOKENIZER).read_bytes() != (out / TOKENIZER).read_bytes():
-        raise wrong("export", f"{TOKENIZER} changed on the way", "", "Export again")
-    template = chat_template(model)
-    inline = read_json(out / TOKENIZER_CONFIG).get("chat_template")
-    file = (out / TEMPLATE).read_bytes().decode("utf-8") if (out / TEMPLATE).is_file() else None
-    if not template == inline == file:
-        raise wrong("export", "the chat template changed on the way", "", "Export again")
-    return Check("tokenizer and template are the model's, byte for byte", "equal")
-
-
-def same_weights(model: Path, out: Path, left_out: tuple[str, ...]) -> Check:
-    """Every weight that was written equals the model's, rounded once; none is missing and none is new."""
-    before, after = tensor_map(model), tensor_map(out)
-    if odd := sorted((before.keys() - set(left_out)) ^ after.keys()):
-        raise wrong("export", "the export holds other tensors than the model", odd[0], "Export again")
-    for name, place in after.items():
-        if place.info.shape != before[name].info.shape:
-            raise wrong(
-                "export", f"{name} has another shape than the model's", str(list(place.info.shape)), "Export again"
-            )
-        dtype = FLOATS.get(place.info.dtype, torch.uint8)
-        for one, other in zip(chunks(before[name]), chunks(place), strict=True):
-            if not torch.equal(one.to(dtype), other):
-                raise wrong("export", f"{name} does not hold the model's values", "", "Check the disk and export again")
-    return Check("weights equal the model's, rounded once", f"{len(after)} tensors")
+LIVE = "max |dlogit| against the adapter at work, not merged"
+MOVED = "max |dlogit| of the adapter against the model that it was trained from"
 
 
 def same_facts(model: Path, out: Path, dtype: str, tied: bool, facts: dict[str, Any]) -> Check:
     """The fresh process saw the prompts, template, dtype and tie flag that were written."""
+    words = load_tokenizer(model)
     expected = {
-        "prompts": prompt_ids(load_tokenizer(model)),
+        "prompts": prompt_ids(words),
+        "plain": plain_ids(words),
         "template": chat_template(model),
         "dtype": dtype,
         "tied": tied,
@@ -141,3 +86,19 @@ def differs(base: Path, dtype: str, after: Reloaded) -> Check:
         fix = "Check that the trained weights were merged in, and that dtype keeps their change"
         raise wrong("export.model", "the export equals the base: every logit is the same", "", fix)
     return Check(DIFFERS, apart.largest)
+
+
+def merged_is_live(live: Live, after: Reloaded, exact: bool) -> list[Check]:
+    """The export says what the adapter says at work; `exact` where no weight was ever rounded to 16 bits.
+
+    UserError also where it is no nearer to the adapter than the model without it is: the merge lost the change.
+    """
+    moved, apart = compare(live.parent, live.adapted), compare(live.adapted, after.logits)
+    if moved.largest == 0.0:
+        fix = "Check that it was trained, and that parent is the model that it was trained from"
+        raise wrong("export.adapter", "changes nothing: every logit is that of the model without it", "", fix)
+    if apart.relative > (summation("float32") if exact else _ROUNDED) or apart.relative >= moved.relative:
+        got = f"{apart.relative:.2%} of the logits' size, where the adapter changes {moved.relative:.2%}"
+        fix = "Merge it into the model that it was trained from, or export in float32"
+        raise wrong("export.model", "the merged weights answer differently from the adapter at work", got, fix)
+    return [Check(MOVED, moved.largest), Check(LIVE, apart.largest)]
