@@ -1,7 +1,6 @@
 """What this machine is and has: packages, accelerators, and the environments of other tools, which --install makes."""
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable
@@ -9,8 +8,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pipelines.cli.arguments import answer
+from pipelines.cli.prepared import home_of
 from pipelines.errors import Problem, UserError
-from pipelines.serving.environments import ENVIRONMENTS, Name, find, home, outdated, pins
+from pipelines.recipe.files import project_root
+from pipelines.serving.environments import ENVIRONMENTS, Name, find, home, of_project, outdated, pins
 from pipelines.serving.install import install, unsupported, versions
 from pipelines.serving.machine import Machine, look
 from pipelines.serving.packages import CORE, NEEDED, Package, own_version, packages
@@ -27,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    with of_project(_root()):
+        return _main(args)
+
+
+def _main(args: argparse.Namespace) -> int:
     machine = look()
     if args.install:
         chosen = [name for name in ENVIRONMENTS if {name, _ALL} & set(args.install)]
@@ -90,8 +96,12 @@ def _notes(found: Iterable[Package], machine: Machine) -> list[str]:
     return []
 
 
+def _root() -> Path:
+    return project_root(Path.cwd() / "recipe.yaml")
+
+
 def _home() -> Path:
-    return Path(os.environ.get("BURNISH_HOME") or ".burnish").absolute()
+    return home_of(_root())
 
 
 def _free_bytes(folder: Path) -> int:

@@ -9,15 +9,17 @@ from pipelines.recipe.mistakes import in_order
 from pipelines.recipe.recipe import Recipe
 from pipelines.recipe.shape import Path
 from pipelines.recipe.templates import template_problems
+from pipelines.serving.environments import of_project
 
 
 def room_problems(recipe: Recipe, graph: Graph, nodes: Iterable[Node]) -> list[Problem]:
     """Everything that the rooms' light checks say of the nodes, which are some or all of the graph's."""
     nodes = list(nodes)
     found = [placed(recipe, identity, problem) for identity, problem in template_problems(graph, nodes)]
-    for node in nodes:
-        if node.stage.check:
-            found += [placed(recipe, node.id, problem) for problem in load_attribute(node.stage.check)(node.config)]
+    with of_project(recipe.root):
+        for node in nodes:
+            if node.stage.check:
+                found += [placed(recipe, node.id, problem) for problem in load_attribute(node.stage.check)(node.config)]
     return in_order(found)
 
 

@@ -6,7 +6,9 @@ makes it. A stage talks to what lives there by folders and JSON alone.
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -77,10 +79,23 @@ ENVIRONMENTS: dict[Name, Wanted] = {
 }
 
 
+_default: ContextVar[Path] = ContextVar("home of Burnish", default=Path(".burnish"))
+
+
+@contextmanager
+def of_project(root: Path) -> Iterator[None]:
+    """Within the block the home of Burnish is that of the project at `root`, as it is for the stages of its recipes."""
+    token = _default.set(root / ".burnish")
+    try:
+        yield
+    finally:
+        _default.reset(token)
+
+
 def home() -> Path:
     """The folder that the environments are in."""
     named = os.environ.get("BURNISH_ENVS")
-    return Path(named or Path(os.environ.get("BURNISH_HOME", ".burnish")) / "envs").expanduser().absolute()
+    return Path(named or Path(os.environ.get("BURNISH_HOME") or _default.get()) / "envs").expanduser().absolute()
 
 
 def find(name: Name) -> Environment | None:

@@ -96,7 +96,7 @@ def _fill(name: Name, wanted: Sequence[str], cuda: bool, folder: Path, log: Text
     """A virtual environment in `folder` with what is wanted. Its commands find it wherever it is renamed to."""
     binary = str(uv.executable())
     pip = uv.pip_settings(os.environ)
-    environ = {**os.environ, **uv.variables(pip, os.environ), **_QUIET}
+    environ = uv.environment(pip, os.environ) | _QUIET
     show = partial(_step, name, tell)
     status, said = _run([binary, "venv", "--relocatable", "--python", sys.executable, str(folder)], environ, log, show)
     if status == 0:

@@ -42,6 +42,10 @@ _SETTINGS = {
 # Older versions draw a line along the causes.
 _FRAME = r"(?m)^ *[\u2502\u251c] ?"
 _LONGEST = 400
+_OF_PROJECTS = (
+    "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_SYSTEM_PYTHON", "UV_REQUIRE_HASHES",
+    "UV_PRERELEASE", "UV_RESOLUTION", "UV_VENV_SEED",
+)  # fmt: skip
 _TRUE = ("1", "true", "yes", "on", "y", "t")
 
 
@@ -72,6 +76,11 @@ def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
         key.removeprefix("PIP_").lower().replace("_", "-"): text for key, text in environ.items() if key[:4] == "PIP_"
     }
     return found | told
+
+
+def environment(pip: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """All variables that uv runs with: not those that say what the project at hand is made of, or where it goes."""
+    return {name: text for name, text in environ.items() if name not in _OF_PROJECTS} | variables(pip, environ)
 
 
 def variables(pip: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:

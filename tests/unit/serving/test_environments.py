@@ -3,7 +3,17 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.serving.environments import ENVIRONMENTS, Environment, find, home, missing, outdated, pins, require
+from pipelines.serving.environments import (
+    ENVIRONMENTS,
+    Environment,
+    find,
+    home,
+    missing,
+    of_project,
+    outdated,
+    pins,
+    require,
+)
 
 
 def environment(home: Path, name: str, **versions: str) -> Path:
@@ -31,6 +41,20 @@ def test_home_is_in_the_home_of_burnish_unless_it_is_named(tmp_path: Path, monke
     assert home() == tmp_path / "envs"
     monkeypatch.setenv("BURNISH_ENVS", str(tmp_path / "shared"))
     assert home() == tmp_path / "shared"
+
+
+def test_home_of_a_project_is_below_its_root_unless_a_variable_names_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("BURNISH_ENVS", "BURNISH_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    with of_project(tmp_path / "project"):
+        assert home() == tmp_path / "project" / ".burnish" / "envs"
+        monkeypatch.setenv("BURNISH_HOME", str(tmp_path / "elsewhere"))
+        assert home() == tmp_path / "elsewhere" / "envs"
+    monkeypatch.delenv("BURNISH_HOME")
+    assert home() == tmp_path / ".burnish" / "envs"
 
 
 def test_find_tells_the_versions_of_what_matters(envs: Path) -> None:

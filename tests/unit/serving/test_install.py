@@ -63,6 +63,15 @@ def test_install_makes_an_environment_that_works_under_its_name(index: Path) -> 
     assert any("Installed 1 package" in line for line in told)
 
 
+def test_install_is_not_held_by_what_the_project_at_hand_asks_of_uv(
+    index: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "constraints.txt").write_text("toy==9.0\n")
+    monkeypatch.setenv("UV_CONSTRAINT", str(tmp_path / "constraints.txt"))
+    monkeypatch.setenv("UV_SYSTEM_PYTHON", "1")
+    assert made()[0] == {"toy": "1.0"}
+
+
 def test_install_again_does_nothing(index: Path) -> None:
     made()
     before = (environments.home() / "gguf").stat().st_ino
