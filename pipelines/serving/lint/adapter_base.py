@@ -7,9 +7,13 @@ from typing import Any, NamedTuple
 from pipelines.errors import UserError
 from pipelines.hf.folder import CONFIG
 from pipelines.hf.safetensors import tensor_map
-from pipelines.serving.lint.opened import mapping, opened, whole
+from pipelines.serving.lint.opened import listing, mapping, opened, whole
 
 _DENSE = ("F32", "F16", "BF16", "F64", "F8_E4M3", "F8_E5M2", "I8")
+_FUSED_EXPERTS = (
+    "GptOssForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5MoeForConditionalGeneration",
+    "Qwen3VLMoeForConditionalGeneration",
+)  # fmt: skip
 _ENDS = (".weight", ".weight_packed", ".qweight", ".weight_scale", ".weight_scale_inv")
 
 
@@ -24,6 +28,11 @@ class Base(NamedTuple):
     def layers(self) -> int | None:
         text = mapping(self.config.get("text_config"))
         return whole(self.config.get("num_hidden_layers", text.get("num_hidden_layers")))
+
+    @property
+    def fused_experts(self) -> bool:
+        """Whether vLLM takes one product for all experts of a layer, as PEFT makes them of fused experts."""
+        return any(name in _FUSED_EXPERTS for name in listing(self.config.get("architectures")))
 
     @property
     def wrapped(self) -> bool:

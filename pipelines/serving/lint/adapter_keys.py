@@ -14,6 +14,7 @@ from pipelines.serving.lint.opened import listing, mapping, number, whole
 PREFIX = "base_model.model."
 _KEY = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(?:\.weight)?$")
 _COPY = re.compile(r"(?P<module>.+(?:embed_tokens|lm_head))\.base_layer\.weight$")
+_EXPERTS = re.compile(r"\.experts(?:\.base_layer)?$")
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
 _MERGE = "Merge it into its base and serve the merged model"
 _RENAME = "Save it with PEFT on the model that is served, or rename its tensors to the module names of that model"
@@ -46,7 +47,8 @@ def rules(path: Path, settings: dict[str, Any], tensors: Mapping[str, TensorInfo
     if base is None:
         what = "names and shapes are not compared with a base, which is not at hand"
         return [*found, Finding("adapter-base-unknown", "W", str(path), what, "", "Name the folder of its base")]
-    return [*found, *_lost(path, modules, base), *_shapes(path, tensors, modules, base)]
+    found += [*_lost(path, modules, base), *_experts(path, modules, base)]
+    return [*found, *_shapes(path, tensors, modules, base)]
 
 
 def _names(path: Path, tensors: Mapping[str, TensorInfo], base: Base | None) -> Iterator[Finding]:
@@ -141,11 +143,24 @@ def _lost(path: Path, modules: Mapping[str, Pair], base: Base) -> Iterator[Findi
             yield Finding(rule, severity, str(path), f"{what}: {len(names)}", few(names), _RENAME)
 
 
+def _experts(path: Path, modules: Mapping[str, Pair], base: Base) -> Iterator[Finding]:
+    fused = [name for name in modules if _EXPERTS.search(name)]
+    if fused and not base.fused_experts:
+        what = "has one product for all experts of a layer, which vLLM refuses for this architecture"
+        fix = "Merge it, or serve it with --enable-mixed-moe-lora-format and is_3d_lora_weight in the request"
+        yield Finding("adapter-fused-experts", "E", str(path), what, few(fused), fix)
+
+
 def _has(base: Base, module: str) -> bool:
-    stem = module.removesuffix(".base_layer")
-    if stem.endswith(".experts"):
-        return any(name.startswith(f"{stem}.") for name in base.parts)
-    return module in base.shapes
+    if _EXPERTS.search(module):
+        return any(name.startswith(f"{_EXPERTS.split(module)[0]}.experts.") for name in base.parts)
+    return module in base.shapes or (base.wrapped and any(name in base.shapes for name in _stored_as(module)))
+
+
+def _stored_as(module: str) -> tuple[str, ...]:
+    """Names under which the files of a wrapped model may hold what transformers 5 calls model.language_model."""
+    rest = module.removeprefix("model.language_model.")
+    return (f"language_model.model.{rest}", f"model.{rest}") if rest != module else (f"language_model.{module}",)
 
 
 def _beyond(layer: int, base: Base) -> bool:

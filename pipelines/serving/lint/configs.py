@@ -12,7 +12,6 @@ from pipelines.serving.lint.opened import listing, mapping, opened, says_path, w
 from pipelines.serving.lint.weights_files import stored
 
 _SAME = ("vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings")
-_WINDOWED = ("sliding_attention", "chunked_attention")
 
 
 def rules(folder: Path, beside: bool = True) -> list[Finding]:
@@ -60,10 +59,10 @@ def _layers(path: Path, config: Mapping[str, Any]) -> Iterator[Finding]:
         fix = "Give layer_types one entry a layer"
         yield Finding("layer-types", "E", str(path), what, f"{len(kinds)} and {layers}", fix)
     given = config.get(window)
-    if given is not None and (whole(given) is None or given <= 0):
+    if given is not None and (whole(given) is None or given < 0):
         what, fix = f"{window} is no length", f"Set {window} to the window it was trained with, or to null"
         yield Finding("sliding-window", "E", str(path), what, str(given), fix)
-    elif given is None and (config.get("use_sliding_window") is True or "sliding_attention" in kinds):
+    elif not given and (config.get("use_sliding_window") is True or "sliding_attention" in kinds):
         what = f"asks for sliding attention and names no {window}: it attends to everything, or fails"
         yield Finding("sliding-window", "E", str(path), what, "", f"Set {window} to the window it was trained with")
 

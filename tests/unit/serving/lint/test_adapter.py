@@ -14,6 +14,7 @@ from pipelines.serving.findings import errors
 from pipelines.serving.lint.adapter import lint_adapter, unservable
 from pipelines.serving.lint.adapter_settings import max_lora_rank
 from tests import pico
+from tests.unit.serving.lint import healthy
 from tests.unit.serving.lint.changes import copied, named, settings
 
 Break = Callable[[Path], object]
@@ -248,7 +249,27 @@ def test_adapter_on_a_wrapped_model_with_its_own_names_is_not_refused(
     config = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps({"model_type": "gemma3", "text_config": config}))
     renamed("base_model.model.model.", "base_model.model.model.language_model.")(folder)
+    assert named(lint_adapter(folder, base)) == {}
+    renamed("language_model.", "text_model.")(folder)
     assert named(lint_adapter(folder, base)) == {"adapter-wrong-prefix": "W"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [("qwen3-moe", {"adapter-fused-experts": "E"}), ("deepseek-v3", {"adapter-fused-experts": "E"}), ("gpt-oss", {})],
+)
+def test_adapter_on_all_experts_at_once_is_served_where_vllm_takes_it(
+    kind: str, found: dict[str, str], tmp_path: Path
+) -> None:
+    base = healthy.save(kind, tmp_path / "base")
+    folder = make(base, tmp_path / "adapter", target_modules="all-linear")
+    assert named(lint_adapter(folder, base)) == found
+
+
+@pytest.mark.parametrize("kind", ["mistral", "qwen2", "gemma2", "phi3", "gpt-neox", "olmo2"])
+def test_adapter_of_peft_on_other_architectures_is_served(kind: str, tmp_path: Path) -> None:
+    base = healthy.save(kind, tmp_path / "base")
+    assert lint_adapter(make(base, tmp_path / "adapter", target_modules="all-linear"), base) == []
 
 
 def test_max_lora_rank_is_the_next_that_vllm_takes() -> None:

@@ -48,7 +48,8 @@ BROKEN: list[tuple[str, str, Break]] = [
     ("dtypes-differ", "W", config(torch_dtype="bfloat16")),
     ("dtype-not-of-weights", "W", config(dtype="float16", torch_dtype="float16")),
     ("layer-types", "E", config(layer_types=["full_attention"])),
-    ("sliding-window", "E", config(sliding_window=0)),
+    ("sliding-window", "E", config(sliding_window=-1)),
+    ("sliding-window", "E", config(sliding_window=0, layer_types=["sliding_attention", "full_attention"])),
     ("sliding-window", "E", config(sliding_window="wide")),
     ("sliding-window", "E", config(use_sliding_window=True)),
     ("sliding-window", "E", config(layer_types=["sliding_attention", "full_attention"])),
@@ -68,6 +69,7 @@ def test_configs_written_for_both_versions_find_nothing(sound: Path) -> None:
     {"rope_parameters": None, "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}},
     {"_name_or_path": "HuggingFaceTB/SmolLM2-135M"},
     {"sliding_window": 4096, "use_sliding_window": False},
+    {"sliding_window": 0, "use_sliding_window": False},
     {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 128},
 ])  # fmt: skip
 def test_configs_of_other_models_find_nothing(values: dict[str, object], sound: Path, tmp_path: Path) -> None:
