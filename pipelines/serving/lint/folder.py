@@ -8,38 +8,43 @@ from pathlib import Path
 
 from pipelines.hf.folder import CONFIG
 from pipelines.serving.findings import Finding
-from pipelines.serving.lint import architecture, files, numbers, packed, tied, weights, words
+from pipelines.serving.lint import architecture, configs, files, gguf, numbers, packed, quantised, tied, weights, words
+from pipelines.serving.lint.adapter import SETTINGS, lint_adapter
 from pipelines.serving.lint.opened import opened, unreadable
 from pipelines.serving.lint.weights_files import stored
 
-_ADAPTER = "adapter_config.json"
-
 
 def lint(folder: Path, *, base: Path | None = None, beside: bool = True) -> list[Finding]:
-    """Every finding about the folder of a model, quantised or not, or with `base` of an adapter to that model.
+    """Every finding about a model, quantised or not, about GGUF files, or with `base` about an adapter to that model.
 
-    Errors come first. Without `beside` nothing is said of what lies beside the weights: licence, leftovers of training.
+    Errors come first. Without `beside` nothing is said of what lies beside the weights: card, licence, leftovers.
     """
+    if folder.is_file() and folder.suffix == ".gguf":
+        return gguf.rules([folder])
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         return [Finding("no-folder", "E", str(folder), what, "", "Name the folder that holds config.json")]
-    found = [*files.readable(folder), *(files.beside(folder) if beside else [])]
-    adapter = (folder / _ADAPTER).is_file() and not (folder / CONFIG).is_file()
-    found += _adapter(folder, base) if adapter else _model(folder, base)
+    found = [*files.readable(folder), *(files.beside(folder) if beside else []), *_inside(folder, base, beside)]
     return sorted(dict.fromkeys(found), key=lambda finding: finding.severity)
 
 
-def _adapter(folder: Path, base: Path | None) -> list[Finding]:
-    if base is None:
-        what, fix = "is an adapter, not a model: nothing serves it alone", "Name its base too, or merge it into that"
-        return [Finding("adapter-as-model", "E", str(folder), what, "", fix)]
-    return []
+def _inside(folder: Path, base: Path | None, beside: bool) -> list[Finding]:
+    converted = sorted(folder.glob("*.gguf"))
+    if (folder / SETTINGS).is_file() and not (folder / CONFIG).is_file():
+        return [*_alone(folder, base), *lint_adapter(folder, base)]
+    if converted and not any(folder.glob("*.safetensors")):
+        return gguf.rules(converted)
+    return _model(folder, beside)
 
 
-def _model(folder: Path, base: Path | None) -> list[Finding]:
+def _alone(folder: Path, base: Path | None) -> list[Finding]:
     if base is not None:
-        what, fix = "is no adapter, and a base is named for it", f"Name a folder with {_ADAPTER}, or leave out the base"
-        return [Finding("model-as-adapter", "E", str(folder), what, "", fix)]
+        return []
+    what, fix = "is an adapter, not a model: nothing serves it alone", "Name its base too, or merge it into that"
+    return [Finding("adapter-as-model", "E", str(folder), what, "", fix)]
+
+
+def _model(folder: Path, beside: bool) -> list[Finding]:
     held = stored(folder)
     found = [*held.findings, *words.rules(folder)]
     if broken := _unreadable_config(folder):
@@ -47,6 +52,7 @@ def _model(folder: Path, base: Path | None) -> list[Finding]:
     config = opened(folder / CONFIG)
     found += [*tied.flags(folder, config), *files.mixed(folder), *packed.rules(folder, config, held.tensors)]
     found += [*numbers.rules(folder, config, held.tensors), *architecture.rules(folder, config)]
+    found += [*configs.rules(folder, beside), *quantised.rules(folder)]
     return [*found, *weights.rules(folder, config, held)]
 
 

@@ -37,10 +37,10 @@ def rules(folder: Path, config: Mapping[str, Any], stored: Stored) -> list[Findi
     try:
         # A config can make a model's class raise anything.
         model = skeleton.build(config, name)
+        return [*tied.rules(folder, skeleton.ties(model), stored), *_against(folder, model, stored)]
     except Exception as error:
-        what = "transformers can build no model of it"
+        what = "transformers cannot build the model, or find the weights in the files"
         return [Finding("config-unbuildable", "E", str(folder / CONFIG), what, _short(error), "Correct what it names")]
-    return [*tied.rules(folder, skeleton.ties(model), stored), *_against(folder, model, stored)]
 
 
 def _named_in_training(folder: Path, stored: Stored) -> Iterator[Finding]:

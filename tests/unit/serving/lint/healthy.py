@@ -1,5 +1,6 @@
 """Pico folders of many architectures as save_pretrained writes them, put right: nothing is wrong with them."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from pipelines.export.dual import dual_config
 from tests import pico
 from tests.unit.serving.lint.changes import settings
 
@@ -58,7 +60,7 @@ KINDS = {
     "qwen3": Kind("qwen3", {"head_dim": 16}),
     "gemma2": Kind("gemma2", {"head_dim": 8}),
     "gemma3": Kind("gemma3_text", {"head_dim": 8}),
-    "phi3": Kind("phi3", {"pad_token_id": 2}),
+    "phi3": Kind("phi3", {"original_max_position_embeddings": 512}),
     "mixtral": Kind("mixtral", {"num_local_experts": 4}),
     "qwen2-moe": Kind("qwen2_moe", EXPERTS | {"shared_expert_intermediate_size": 32}),
     "qwen3-moe": Kind("qwen3_moe", EXPERTS),
@@ -78,7 +80,15 @@ KINDS = {
     "smollm3": Kind("smollm3"),
     "starcoder2": Kind("starcoder2"),
     "falcon": Kind("falcon"),
-    "gpt-oss": Kind("gpt_oss", {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8}),
+    "gpt-oss": Kind(
+        "gpt_oss",
+        {
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "head_dim": 8,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 150000.0},
+        },
+    ),
     "llama4": Kind("llama4_text", {"num_local_experts": 2, "intermediate_size_mlp": 64, "head_dim": 8}),
     "mamba": Kind("mamba"),
     "jamba": Kind("jamba", {"num_experts": 2, "mamba_d_state": 4, "attn_layer_period": 2, "attn_layer_offset": 1}),
@@ -96,7 +106,8 @@ def model(name: str, seed: int = 0) -> PreTrainedModel:
         "eos_token_id": words.eos_token_id,
         "pad_token_id": words.pad_token_id,
     }
-    config = AutoConfig.for_model(kind.model_type, **(SIZES | {"vocab_size": len(words)} | special | kind.settings))
+    sizes = {} if "text_config" in kind.settings else SIZES | {"vocab_size": len(words)}
+    config = AutoConfig.for_model(kind.model_type, **(sizes | special | kind.settings))
     torch.manual_seed(seed)
     maker = AutoModelForImageTextToText if "text_config" in kind.settings else AutoModelForCausalLM
     made = maker.from_config(config, dtype=torch.bfloat16)
@@ -109,13 +120,16 @@ def model(name: str, seed: int = 0) -> PreTrainedModel:
 
 
 def save(name: str, folder: Path, max_shard_size: str = "50GB") -> Path:
-    """The folder that save_pretrained makes, with what it does wrong put right and a licence."""
-    model(name).save_pretrained(folder, max_shard_size=max_shard_size)
+    """The folder that save_pretrained makes, with its configs put right for every reader, a card and a licence."""
+    made = model(name)
+    made.save_pretrained(folder, max_shard_size=max_shard_size)
     pico.tokenizer().save_pretrained(folder)
     # Classes of transformers 5 (Qwen2Tokenizer) split text in a way of their own, which the file then has too.
     AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
-    (folder / "LICENSE").write_text("Apache License, Version 2.0\n")
+    tied = bool(made.config.get_text_config().tie_word_embeddings)
+    settings(folder / "config.json", **dual_config(json.loads((folder / "config.json").read_text()), "bfloat16", tied))
     settings(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast", chat_template=pico.CHATML)
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Pico\n")
     # Only their owner may read the weights that safetensors writes.
     for file in folder.iterdir():
         file.chmod(0o644)
