@@ -3,8 +3,8 @@
     python -I vllm_servers.py DESCRIPTOR
 
 The descriptor is a socket. One JSON line is told there when vLLM is imported; then every line read is answered by one:
-start (arguments, environment, log) by the process id, poll and stop (process id) by the exit status or null. When the
-socket closes, every server is ended.
+start (arguments, environment, log) by the process id, poll and stop (process id) by the exit status or null, and
+private_bytes (process id) by a number. When the socket closes, every server is ended.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import ctypes
 import importlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -106,6 +108,17 @@ def stop(pid: int) -> int | None:
     return poll(pid)
 
 
+def private_bytes(pid: int) -> int:
+    """The most memory that one process of the group has for itself; what is shared with this one is left out."""
+    found = [0]
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[2]) == pid:
+                kib = re.findall(r"Private_Dirty: +(\d+) kB", (stat.parent / "smaps_rollup").read_text())
+                found += [int(number) * 1024 for number in kib]
+    return max(found)
+
+
 def fork_without_a_gpu() -> None:
     """On a CPU vLLM asks for fresh processes, each of which would import it again, in fear of OpenMP and of CUDA.
 
@@ -122,7 +135,7 @@ def main(descriptor: int) -> None:
     if current_platform.is_cpu():
         fork_without_a_gpu()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    known: dict[str, Callable[..., Any]] = {"start": start, "poll": poll, "stop": stop}
+    known: dict[str, Callable[..., Any]] = {"start": start, "poll": poll, "stop": stop, "private_bytes": private_bytes}
     with socket.socket(fileno=descriptor) as connection, connection.makefile("rw", encoding="utf-8") as lines:
         os.set_inheritable(descriptor, False)
         _tell(lines, {"ready": True})

@@ -7,7 +7,6 @@ this process sees to it that nothing outlives a stage that is killed.
 import contextlib
 import json
 import os
-import re
 import secrets
 import select
 import shutil
@@ -29,6 +28,7 @@ from pipelines.engine.progress import progress
 from pipelines.errors import UserError, wrong
 from pipelines.serving.environments import Environment
 from pipelines.serving.vllm.client import Client, connect
+from pipelines.serving.vllm.ended import ended
 from pipelines.serving.vllm.flags import adapter_flags, is_on_cpu
 
 NAME = "model"
@@ -46,19 +46,17 @@ _ENVIRONMENT = {
 _ON_CPU = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_WAIT_POLICY": "PASSIVE", "TORCHDYNAMO_DISABLE": "1"}
 """A forked worker cannot be bound to cores: OpenMP has read its settings by then. Part of the sampler is compiled even
 where vLLM is told to compile nothing, which takes ten seconds at the first request."""
-_REASON = r"((?:\w+\.)*\w*(?:Error|Exception|error): [^\n]+(?:\n +Value error, [^\n]+)?)"
-_BARE = r"(assert [^\n]+)\n(?:[^\n]*\^\^[^\n]*\n)?[^\n]*?\bAssertionError\s*\n"
-_ABOUT_ANOTHER = r"Engine core init|EngineDead|WorkerProc init|Error in inspecting model|background process|leaked"
 
 
 class Session(NamedTuple):
-    """A process that has imported vLLM, and the folder of the logs of its servers."""
+    """A process that has imported vLLM, the folder of the logs of its servers, and their process ids by URL."""
 
     process: "subprocess.Popen[bytes]"
     connection: socket.socket
     lines: TextIO
     logs: Path
     tell: Callable[[Path], None]
+    servers: dict[str, int]
 
     def serve(
         self,
@@ -78,6 +76,10 @@ class Session(NamedTuple):
     def said(self, client: Client) -> str:
         """What the server of this client has said so far."""
         return _log(self, client).read_text(encoding="utf-8", errors="replace")
+
+    def private_bytes(self, client: Client) -> int:
+        """Memory that the largest process of this client's server has for itself; 0 where the system does not say."""
+        return int(_ask(self, "private_bytes", pid=self.servers[client.url]))
 
 
 @contextlib.contextmanager
@@ -100,7 +102,7 @@ def session(environment: Environment, kv_gib: int = 1, log: Path | None = None) 
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        found = Session(process, ours, lines, Path(scratch), _teller(log))
+        found = Session(process, ours, lines, Path(scratch), _teller(log), {})
         try:
             _wait_for_import(found)
             yield found
@@ -119,7 +121,7 @@ def _served(live: Session, folder: Path, arguments: Sequence[str], concurrency: 
     client = connect(f"http://127.0.0.1:{port}/v1", "VLLM_API_KEY", key, concurrency, where)
     log = _log(live, client)
     asked = {"arguments": [*place, *arguments], "environment": {"VLLM_API_KEY": key}, "log": str(log)}
-    pid = _ask(live, "start", **asked)
+    pid = live.servers[client.url] = _ask(live, "start", **asked)
     try:
         _wait(live, pid, client, where)
         yield client
@@ -127,7 +129,7 @@ def _served(live: Session, folder: Path, arguments: Sequence[str], concurrency: 
         status = _status(live, pid, client)
         if status is None:
             raise
-        raise _ended(where, status, log) from error
+        raise ended(where, status, log) from error
     finally:
         try:
             _ask(live, "stop", pid=pid)
@@ -143,7 +145,7 @@ def _ask(live: Session, what: str, **values: Any) -> Any:
         if line := live.lines.readline():
             return json.loads(line)["answer"]
     live.process.wait()
-    raise _ended("vLLM", live.process.returncode, live.logs / "session.log")
+    raise ended("vLLM", live.process.returncode, live.logs / "session.log")
 
 
 def _wait_for_import(live: Session) -> None:
@@ -154,7 +156,7 @@ def _wait_for_import(live: Session) -> None:
             if live.lines.readline():
                 return
             live.process.wait()
-            raise _ended("vLLM", live.process.returncode, live.logs / "session.log")
+            raise ended("vLLM", live.process.returncode, live.logs / "session.log")
     raise wrong("vLLM", "cannot be imported", f"{_IMPORT_SECONDS} s", "Look into the log of the stage")
 
 
@@ -164,7 +166,7 @@ def _wait(live: Session, pid: int, client: Client, where: str) -> None:
     while (seconds := time.monotonic() - started) < _START_SECONDS:
         status = _ask(live, "poll", pid=pid)
         if status is not None:
-            raise _ended(where, status, _log(live, client))
+            raise ended(where, status, _log(live, client))
         progress(int(seconds), _START_SECONDS, "s of starting vLLM")
         if _is_well(client):
             return
@@ -185,16 +187,6 @@ def _status(live: Session, pid: int, client: Client) -> int | None:
     while (status := _ask(live, "poll", pid=pid)) is None and time.monotonic() < deadline and not _is_well(client):
         time.sleep(0.1)
     return None if status is None else int(status)
-
-
-def _ended(where: str, status: int, log: Path) -> UserError:
-    """The reason in one line: the last error that is not about another one."""
-    says = log.read_text(encoding="utf-8", errors="replace")
-    found = [line for line in re.findall(_REASON, says) if not re.search(_ABOUT_ANOTHER, line)]
-    found = found or [f"AssertionError: {line}" for line in re.findall(_BARE, says)]
-    got = found[-1].strip() if found else f"exit status {status}"
-    fix = "Mend the folder, the arguments or the environment; all that vLLM said is in the log of the stage"
-    return wrong(where, "vLLM ended", got[:300], fix)
 
 
 def _log(live: Session, client: Client) -> Path:
