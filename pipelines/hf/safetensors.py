@@ -17,6 +17,7 @@ BITS = {
     "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 }  # fmt: skip
 _MAX_HEADER = 100_000_000
+_SAID = 200
 _AGAIN = "Download or save the file again"
 
 
@@ -54,15 +55,17 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     try:
         header = json.loads(raw)
         tensors = {name: _info(entry, 8 + length) for name, entry in header.items() if name != "__metadata__"}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise wrong(str(path), "has a broken safetensors header", repr(error), _AGAIN) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise wrong(str(path), "has a broken safetensors header", repr(error)[:_SAID], _AGAIN) from error
     _check_layout(path, tensors, 8 + length, size)
     return dict(sorted(tensors.items(), key=lambda item: (item[1].start, item[0])))
 
 
 def _info(entry: dict[str, Any], data: int) -> TensorInfo:
     start, end = entry["data_offsets"]
-    shape = tuple(int(extent) for extent in entry["shape"])
+    shape = tuple(entry["shape"])
+    if any(type(number) is not int or number < 0 for number in (start, end, *shape)):
+        raise ValueError("a size that is no whole number")
     info = TensorInfo(str(entry["dtype"]), shape, data + start, data + end)
     if info.elements * BITS[info.dtype] != (end - start) * 8:
         raise ValueError(f"{end - start} bytes for {info.dtype} {list(shape)}")

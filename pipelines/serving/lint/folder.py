@@ -25,7 +25,13 @@ def lint(folder: Path, *, base: Path | None = None, beside: bool = True) -> list
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         return [Finding("no-folder", "E", str(folder), what, "", "Name the folder that holds config.json")]
     found = [*files.readable(folder), *(files.beside(folder) if beside else []), *_inside(folder, base, beside)]
-    return sorted(dict.fromkeys(found), key=lambda finding: finding.severity)
+    return sorted(dict.fromkeys(map(_printable, found)), key=lambda finding: finding.severity)
+
+
+def _printable(finding: Finding) -> Finding:
+    """Names in broken files can hold half a character, which no terminal takes."""
+    where, what, got, fix = (part.encode("utf-8", "replace").decode() for part in finding.problem)
+    return Finding(finding.rule, finding.severity, where, what, got, fix)
 
 
 def _inside(folder: Path, base: Path | None, beside: bool) -> list[Finding]:

@@ -19,6 +19,14 @@ _TYPES = frozenset({"F8_E4M3", "F8_E5M2", "F4", "F6_E2M3", "F6_E3M2"})
 _OUT_OF_TREE = ("bitsandbytes", "gguf", "hqq", "quanto", "eetq", "aqlm", "higgs", "vptq")
 
 
+_WEIGHTS = re.compile(r"\.(qweight|weight_packed)$|_blocks$")
+
+
+def whole_names(tensors: Mapping[str, Located]) -> set[str]:
+    """The tensors that the model has once it is unpacked, as it names them."""
+    return {_WEIGHTS.sub(lambda found: ".weight" if found[1] else "", name) for name in tensors}
+
+
 def packed(tensors: Mapping[str, Located]) -> list[str]:
     """The tensors that only quantised weights have, sorted."""
     return sorted(name for name, place in tensors.items() if _NAMES.search(name) or place.info.dtype in _TYPES)

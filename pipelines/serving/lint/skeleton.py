@@ -5,7 +5,7 @@ module holds them fused). What neither explains, transformers itself is asked to
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
 import torch
@@ -85,6 +85,16 @@ def ties(model: PreTrainedModel) -> dict[str, str]:
     state, tied = model.state_dict(), model.all_tied_weights_keys
     saved = {_saved_name(model, state, name): _saved_name(model, state, source) for name, source in tied.items()}
     return {**tied, **saved}
+
+
+def absent(model: PreTrainedModel, names: Set[str]) -> list[str]:
+    """Tensors of the model that are not among the names, in the spelling that is nearest to theirs."""
+    state = model.state_dict()
+    files: dict[str, Shape] = dict.fromkeys(names, ())
+    both = (
+        _compare(model, dict.fromkeys(asked, ()), files) for asked in (state, revert_weight_conversion(model, state))
+    )
+    return min((found.missing for found in both), key=len)
 
 
 def _saved_name(model: PreTrainedModel, state: Mapping[str, torch.Tensor], name: str) -> str:

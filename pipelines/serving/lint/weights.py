@@ -14,7 +14,7 @@ from pipelines.errors import few
 from pipelines.hf.folder import CONFIG
 from pipelines.serving.findings import Finding
 from pipelines.serving.lint import skeleton, tied
-from pipelines.serving.lint.packed import packed
+from pipelines.serving.lint.packed import packed, whole_names
 from pipelines.serving.lint.skeleton import Difference, Shape
 from pipelines.serving.lint.weights_files import Stored
 
@@ -32,11 +32,13 @@ def rules(folder: Path, config: Mapping[str, Any], stored: Stored) -> list[Findi
     """What is wrong with the tensors of a folder, given its config; nothing where files or config are too broken."""
     found = list(_named_in_training(folder, stored))
     name = skeleton.class_name(config) if skeleton.knows(config.get("model_type")) else None
-    if found or name is None or not stored.whole or packed(stored.tensors) or not skeleton.of_sane_size(config):
+    if found or name is None or not stored.whole or not skeleton.of_sane_size(config):
         return found
     try:
         # A config can make a model's class raise anything.
         model = skeleton.build(config, name)
+        if packed(stored.tensors):
+            return [*_unpacked(folder, model, stored)]
         return [*tied.rules(folder, skeleton.ties(model), stored), *_against(folder, model, stored)]
     except Exception as error:
         what = "transformers cannot build the model, or find the weights in the files"
@@ -73,6 +75,15 @@ def _against(folder: Path, model: PreTrainedModel, stored: Stored) -> Iterator[F
     yield from _missing(folder, [name for name in found.missing if name not in heads], files)
     yield from _extra(folder, found, files)
     yield from _shapes(folder, found)
+
+
+def _unpacked(folder: Path, model: PreTrainedModel, stored: Stored) -> Iterator[Finding]:
+    """Quantised files by their names alone: how each scheme stores a tensor is the matter of rules of its own."""
+    names = whole_names(stored.tensors)
+    missing = skeleton.absent(model, names)
+    # Of a scheme with names of its own nothing is known here.
+    if 2 * len(missing) < len(model.state_dict()):
+        yield from _missing(folder, missing, dict.fromkeys(names, ()))
 
 
 def _missing(folder: Path, missing: list[str], files: Mapping[str, Shape]) -> Iterator[Finding]:

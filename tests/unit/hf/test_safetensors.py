@@ -68,6 +68,10 @@ def test_header_truncated_header_is_refused(file: Path, size: int):
         b"[]",
         b'{"a": 1}',
         b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 8]}}',
+        b'{"a": {"dtype": "F32", "shape": [-2, -1], "data_offsets": [0, 8]}}',
+        b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0.0, 8.0]}}',
+        b'{"a": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 8]}}',
+        b"[" * 100_000,
         b'{"a": {"dtype": "F31", "shape": [1], "data_offsets": [0, 4]}}',
     ],
 )

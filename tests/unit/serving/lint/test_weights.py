@@ -14,7 +14,7 @@ from pipelines.serving.findings import Finding, errors
 from pipelines.serving.lint.architecture import served
 from pipelines.serving.lint.folder import lint
 from pipelines.serving.lint.values import scan
-from tests.unit.serving.lint import broken, healthy
+from tests.unit.serving.lint import broken, changes, healthy
 from tests.unit.serving.lint.broken import BROKEN
 from tests.unit.serving.lint.changes import named
 
@@ -127,6 +127,39 @@ def test_lint_without_beside_says_nothing_of_the_licence(sound: Sound, tmp_path:
     folder = Path(shutil.copytree(sound("llama"), tmp_path / "m"))
     broken.licence_missing(folder)
     assert lint(folder, beside=False) == []
+
+
+def packed_folder(folder: Path, gone: str = "") -> None:
+    """A folder as if quantised: Linear weights in parts of the names that compressed-tensors gives, less one matrix."""
+    parts: broken.State = {}
+    for name, tensor in broken.state(folder).items():
+        if "_proj" not in name:
+            parts[name] = tensor
+        elif name != gone:
+            parts |= {f"{name}_packed": torch.ones(4, 4, dtype=torch.int32), f"{name}_scale": torch.ones(4)}
+    broken.store(folder, parts)
+    changes.settings(folder / "config.json", quantization_config={"quant_method": "other-tensors"})
+
+
+@pytest.mark.parametrize("kind", ["llama", "mixtral"])
+def test_lint_quantised_folder_without_a_matrix_is_refused(kind: str, sound: Sound, tmp_path: Path):
+    folder = Path(shutil.copytree(sound(kind), tmp_path / "m"))
+    gone = "model.layers.1.self_attn.v_proj.weight"
+    packed_folder(folder, gone)
+    assert [finding.got for finding in lint(folder) if finding.rule == "missing-weights"] == [gone]
+
+
+def test_lint_quantised_folder_with_every_matrix_lacks_none(sound: Sound, tmp_path: Path):
+    folder = Path(shutil.copytree(sound("llama"), tmp_path / "m"))
+    packed_folder(folder)
+    assert set(named(lint(folder))) <= {"quantised-unchecked"}
+
+
+def test_lint_name_that_cannot_be_printed_is_told(sound: Sound, tmp_path: Path):
+    folder = Path(shutil.copytree(sound("llama"), tmp_path / "m"))
+    changes.settings(folder / "config.json", architectures=["Llama\ud800"])
+    assert all(str(finding).encode() for finding in lint(folder))
+    assert "not-causal" in named(lint(folder))
 
 
 def test_served_holds_the_usual_architectures_and_no_classifier():
