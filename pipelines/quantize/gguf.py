@@ -8,6 +8,7 @@ from pipelines.hf.folder import CONFIG, TOKENIZER, read_json
 from pipelines.hf.models import load_tokenizer
 from pipelines.hf.shards import require_space
 from pipelines.hf.stops import turn_end
+from pipelines.quantize.checked import judged
 from pipelines.quantize.gguf_folder import findings, ollama, write_folder
 from pipelines.quantize.gguf_outside import converted
 from pipelines.quantize.gguf_served import Served, added_bos, checked, look
@@ -39,13 +40,14 @@ def convert(folder: Path, level: str, out: Path) -> Made:
     converted(environment, folder, asked)
     seen = look(environment, file, folder, tokenizer, add_bos)
     held = checked(seen, level, folder, tokenizer)
+    warnings = [*judged(seen.distance, level), *told(level, types, seen, add_bos, tokenizer)]
     modelfile = ollama(folder, file, tokenizer, seen.stops, added_bos(seen, tokenizer))
     write_folder(folder, file, modelfile, {check.name: check.saw for check in held}, environment.versions)
     return Made(
         checks=held,
-        warnings=[*told(level, types, seen, add_bos, tokenizer), *findings(modelfile)],
-        kl=seen.divergence.kl,
-        agreement=seen.divergence.agreement,
+        warnings=[*warnings, *findings(modelfile)],
+        kl=seen.distance.kl,
+        agreement=seen.distance.agreement,
         tokens_per_second=seen.answer["tokens_per_second"],
         memory_bytes=seen.answer["memory_bytes"],
         environment=dict(environment.versions),

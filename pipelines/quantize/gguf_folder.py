@@ -132,4 +132,5 @@ def _licence(folder: Path) -> str:
     """The licence's own text where it lies in the folder, otherwise its name."""
     files = [path for path in companions(folder) if LICENCE_FILES.match(path.name)]
     texts = [path.read_text(encoding="utf-8", errors="replace").strip("\n") for path in files]
-    return "\n\n".join(texts) or licence_of(folder) or ""
+    text = "\n\n".join(texts) or licence_of(folder) or ""
+    return "".join(character if character.isprintable() or character == "\n" else " " for character in text)

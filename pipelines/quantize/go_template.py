@@ -24,7 +24,8 @@ _SYSTEM, _USER, _ASSISTANT = "system", "user", "assistant"
 _CONTENTS = ("Which way?", "Straightahead", 'A "quoted" {word}', "two\n\nlines", "{{ .Content }} {% if x %}", '"""')
 _AROUND = "  space around  "
 _THOUGHT = "<think>\nWhy?\n</think>\n\nBecause."
-_UNSAFE = re.compile(r'\{\{+|\{+$|"{3,}|"+$')
+_SYNTAX = re.compile(r'\{\{+|\{+$|"{3,}|"+$')
+_UNUSUAL = re.compile(r"[^\x20-\x7e\n\r\t]")
 
 
 class Unfaithful(Exception):
@@ -219,8 +220,13 @@ def _system_inside(separator: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Text that neither Go nor the quotes of a Modelfile take for their own."""
-    return _UNSAFE.sub(lambda found: "{{ " + json.dumps(found[0]) + " }}", text)
+    """Text that Go does not take for its own, nor a Modelfile, which drops what cannot be printed."""
+    written = _SYNTAX.sub(lambda found: f"{{{{ {json.dumps(found[0])} }}}}", text)
+    return _UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else _escaped(found[0]), written)
+
+
+def _escaped(character: str) -> str:
+    return f'{{{{ "\\U{ord(character):08x}" }}}}'
 
 
 def takes(template: Rendering, messages: Messages) -> bool:

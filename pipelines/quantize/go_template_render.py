@@ -5,7 +5,7 @@ It knows the part of text/template that is written here: text, fields, variables
 template `.Messages`, each with `.Role` and `.Content`, and `.System`, the system turns joined by empty lines.
 """
 
-import json
+import ast
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -204,7 +204,7 @@ def _value(expression: tuple[Any, ...], frame: _Frame) -> Any:
         return _field(_value(expression[1], frame), expression[2])
     part = expression[1]
     if part[0] == '"':
-        return json.loads(part)
+        return ast.literal_eval(part)
     if part.isdigit():
         return int(part)
     name, dot, path = part.partition(".")

@@ -16,7 +16,7 @@ _QUOTES = '"""'
 
 
 class Unwritable(Exception):
-    """A Modelfile cannot hold this text: it has no way to write three quotes in a row."""
+    """A Modelfile cannot hold this text: it has no escapes, ends at three quotes, and drops what cannot be printed."""
 
 
 def modelfile(
@@ -46,14 +46,16 @@ def parameters(generation: Mapping[str, Any], positions: int | None) -> dict[str
 
 
 def quoted(text: str) -> str:
+    """Text in three quotes; printable text alone is read as it stands."""
     if _QUOTES in text:
         raise Unwritable(f"{_QUOTES} in {text[:40]!r}")
+    if lost := next((character for character in text if not (character.isprintable() or character in "\n\r\t")), None):
+        raise Unwritable(f"the character U+{ord(lost):04X}")
     return f"{_QUOTES}{text}{_QUOTES}"
 
 
 def _stop(token: str) -> str:
     """Inside of a single pair of quotes nothing is escaped, and only the pair is taken off."""
-    written = f'"{token}"'
-    if _QUOTES in written:
+    if _QUOTES in f'"{token}"' or not token.isprintable():
         raise Unwritable(f"the stop token {token!r}")
-    return written
+    return f'"{token}"'

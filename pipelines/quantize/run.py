@@ -12,7 +12,8 @@ from pipelines.hf.folder import describe, vocabulary_size
 from pipelines.hf.models import load_tokenizer
 from pipelines.quantize import beside, checked, compressed, rows, schemes, served
 from pipelines.quantize.compressed import write_json
-from pipelines.quantize.config import CALIBRATED, QuantizeConfig
+from pipelines.quantize.config import CALIBRATED, GGUF, QuantizeConfig
+from pipelines.quantize.gguf import convert
 from pipelines.quantize.made import Check, Made
 from pipelines.serving.environments import require
 from pipelines.serving.findings import Finding, require_none
@@ -124,7 +125,12 @@ def _done(config: QuantizeConfig, facts: compressed.Facts, ids: list[list[int]])
     return done
 
 
+def _gguf(config: QuantizeConfig, inputs: Inputs, folder: Path, out: Path) -> Made:
+    return convert(folder, config.level, out)
+
+
 MAKERS: dict[str, Maker] = {
+    **dict.fromkeys(GGUF, _gguf),
     "fp8": _compressed,
     "int8": _compressed,
     "w4a16_gptq": _compressed,

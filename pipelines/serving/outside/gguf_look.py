@@ -103,8 +103,12 @@ def chat(server: Server, messages: list[dict[str, str]]) -> dict[str, Any]:
 
 
 def said(server: Server, prompt: list[int], likeliest: int) -> list[dict[str, float]]:
-    """Natural logs of the probabilities of the likeliest next tokens, after every token of the prompt."""
-    body = {"n_predict": 1, "n_probs": likeliest, "temperature": 0, "cache_prompt": True}
+    """Natural logs of the probabilities of the likeliest next tokens, after every token of the prompt.
+
+    The prompt's first token is what is said each time: the server tells nothing of a token that ends inside of a
+    character. Probabilities are told as they were before.
+    """
+    body = {"n_predict": 1, "n_probs": likeliest, "temperature": 0, "logit_bias": [[prompt[0], _FORCED]]}
     rows = []
     for end in range(1, len(prompt) + 1):
         row = server.ask("/completion", body | {"prompt": prompt[:end]})["completion_probabilities"][0]["top_logprobs"]

@@ -143,10 +143,13 @@ def test_go_template_of_a_system_turn_moved_amid_the_conversation_is_refused() -
         made(moved)
 
 
-@pytest.mark.parametrize("text", ["{{", "a{", "{{{{{ }}", '"""', 'x"', '""""', "{%", "}}", "\n {", "plain\n"])
+@pytest.mark.parametrize(
+    "text", ["{{", "a{", "{{{{{ }}", '"""', 'x"', '""""', "{%", "}}", "\n {", "plain\n", "\u200b", "\U0001f469\u200d"]
+)
 def test_literal_is_rendered_as_it_is_and_fits_into_a_modelfile(text: str) -> None:
     written = literal(text) + "{{ .System }}"
     assert render(written, []) == text
+    assert all(character.isprintable() or character == "\n" for character in written)
     assert '"""' not in written and not literal(text).endswith('"')
 
 

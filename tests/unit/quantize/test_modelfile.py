@@ -10,26 +10,28 @@ Commands = list[tuple[str, str]]
 
 
 def parsed(text: str) -> Commands:
-    """What Ollama's `parser.ParseFile` makes of a Modelfile: a value ends at a line's end outside of its quotes."""
+    """What Ollama's `parser.ParseFile` makes of a Modelfile.
+
+    A value ends at the first line's end outside of its quotes; what is neither printable nor white space is dropped.
+    """
     commands: Commands = []
-    name, value = "", ""
+    state, name, held = "nil", "", ""
     for character in text:
-        if not name:
-            if character == " ":
-                name, value = value.strip().lower(), ""
-                if name == "parameter":
-                    name = ""
-                    value = "parameter:"
-                elif name.startswith("parameter:"):
-                    name = name.removeprefix("parameter:")
+        blank = character in " \t\n\r"
+        if state == "value" and blank:
+            value = unquoted(held.strip())
+            if value is None or character in " \t":
+                held += character
                 continue
-            value += character
-        elif character == "\n" and (closed := unquoted(value.strip())) is not None:
-            commands.append((name, closed))
-            name, value = "", ""
-        else:
-            value += character
-    assert not name and not value.strip()
+            commands.append((name, value))
+            state, held = "nil", ""
+        elif state in ("name", "parameter") and blank:
+            name, held = held.lower(), ""
+            state = "parameter" if (state, name) == ("name", "parameter") else "value"
+        elif not (blank and state == "nil"):
+            state = "name" if state == "nil" else state
+            held += character if character.isprintable() else ""
+    assert state == "nil"
     return commands
 
 
@@ -61,12 +63,12 @@ def test_modelfile_without_system_or_licence_leaves_them_out() -> None:
     assert [name for name, _ in parsed(modelfile("m.gguf", "T", [], {}))] == ["from", "template"]
 
 
-@given(st.text(alphabet='a"{} \n\t%é', max_size=30))
+@given(st.text(alphabet='a"{} \n\t%é\u200b', max_size=30))
 def test_modelfile_of_any_template_is_read_back_or_refused(template: str) -> None:
     try:
         text = modelfile("m.gguf", template, ["<s>"], {}, "System.")
     except Unwritable:
-        assert '"""' in template
+        assert '"""' in template or "\u200b" in template
         return
     assert parsed(text)[1] == ("template", template)
 
@@ -74,6 +76,20 @@ def test_modelfile_of_any_template_is_read_back_or_refused(template: str) -> Non
 def test_modelfile_three_quotes_in_a_system_prompt_are_refused() -> None:
     with pytest.raises(Unwritable, match='"""'):
         modelfile("m.gguf", "T", [], {}, 'Use """docstrings""".')
+
+
+@pytest.mark.parametrize(
+    "system", ["zero\u200bwidth", "non\u00a0breaking", "family \U0001f469\u200d\U0001f467", "\x07"]
+)
+def test_modelfile_characters_that_ollama_drops_are_refused(system: str) -> None:
+    with pytest.raises(Unwritable, match=r"U\+"):
+        modelfile("m.gguf", "T", [], {}, system)
+
+
+@pytest.mark.parametrize("stop", ['""', "a\nb", "\u200b"])
+def test_modelfile_stop_tokens_that_cannot_be_written_are_refused(stop: str) -> None:
+    with pytest.raises(Unwritable, match="stop token"):
+        modelfile("m.gguf", "T", [stop], {})
 
 
 def test_parameters_names_sampling_as_ollama_does() -> None:
