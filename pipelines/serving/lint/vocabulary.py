@@ -37,8 +37,10 @@ def read_words(folder: Path) -> Words | None:
         return None
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception:
-        # The library raises nothing narrower.
+    except BaseException as error:
+        # The library raises nothing narrower than Exception, and what is none where its Rust code panics.
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
         return None
     added = frozenset(tokenizer.get_added_tokens_decoder())
     return Words(tokenizer, tokenizer.get_vocab(with_added_tokens=True), added, role_texts(folder))

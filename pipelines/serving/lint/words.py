@@ -9,24 +9,29 @@ from pipelines.hf.folder import GENERATION, TOKENIZER, TOKENIZER_CONFIG
 from pipelines.serving.findings import Finding
 from pipelines.serving.lint import words_generation, words_ids, words_split, words_template, words_versions
 from pipelines.serving.lint.opened import unreadable
-from pipelines.serving.lint.vocabulary import read_words
+from pipelines.serving.lint.vocabulary import Words, read_words
 
 _OTHERS = ("tokenizer.model", "vocab.json", "tekken.json")
 
 
 def rules(folder: Path) -> list[Finding]:
     """Everything that is wrong with the words of a model folder. Weights are not read."""
-    found = [*_files(folder), *words_generation.rules(folder), *words_versions.rules(folder)]
     words = read_words(folder)
+    found = [*_files(folder, words), *words_generation.rules(folder), *words_versions.rules(folder)]
     if words is None:
         return found
     if not words.ids:
         fix = "Save the tokenizer again with save_pretrained"
         return [*found, Finding("empty-vocabulary", "E", str(folder / TOKENIZER), "has no tokens", "", fix)]
-    return [*found, *words_ids.rules(folder, words), *words_template.rules(folder, words), *words_split.rules(folder)]
+    return [
+        *found,
+        *words_ids.rules(folder, words),
+        *words_template.rules(folder, words),
+        *words_split.rules(folder, words),
+    ]
 
 
-def _files(folder: Path) -> list[Finding]:
+def _files(folder: Path, words: Words | None) -> list[Finding]:
     again = "Save the tokenizer again with save_pretrained"
     if not (folder / TOKENIZER).is_file():
         return [_no_tokenizer(folder)]
@@ -38,7 +43,7 @@ def _files(folder: Path) -> list[Finding]:
     if not (folder / TOKENIZER_CONFIG).is_file():
         what = "has no tokenizer_config.json: engines do not know its special tokens"
         found.append(Finding("no-tokenizer-config", "E", str(folder), what, "", again))
-    if not found and read_words(folder) is None:
+    if not found and words is None:
         what = "is no tokenizer that the tokenizers library reads"
         found.append(Finding("unreadable-tokenizer", "E", str(folder / TOKENIZER), what, "", again))
     return found

@@ -7,9 +7,10 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from pipelines.hf.folder import TOKENIZER, TOKENIZER_CONFIG
+from pipelines.hf.folder import TOKENIZER_CONFIG
 from pipelines.hf.models import changed_parts
 from pipelines.serving.findings import Finding
+from pipelines.serving.lint.vocabulary import Words
 
 _PROBES = (
     "The capital of France is Paris, isn't it? We'll see; they've gone.",
@@ -20,24 +21,24 @@ _PROBES = (
 )
 
 
-def rules(folder: Path) -> list[Finding]:
+def rules(folder: Path, asked: Words) -> list[Finding]:
     """A class of transformers that refuses the folder, or that replaces its splitting by one of its own."""
     where = str(folder / TOKENIZER_CONFIG)
     try:
-        words = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        loaded = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         # Whatever it raises, vLLM does not start: it loads the tokenizer so.
         what, fix = "does not load in transformers", "Save the tokenizer again with save_pretrained"
         return [Finding("tokenizer-does-not-load", "E", where, what, f"{type(error).__name__}: {error}"[:200], fix)]
-    if not getattr(words, "is_fast", False):
+    if not getattr(loaded, "is_fast", False):
         return []
-    return list(_replaced(folder, Tokenizer.from_file(str(folder / TOKENIZER)), words))
+    return list(_replaced(folder, asked.tokenizer, loaded))
 
 
-def _replaced(folder: Path, asked: Tokenizer, words: Any) -> Iterator[Finding]:
-    where, own, name = str(folder / TOKENIZER_CONFIG), words.backend_tokenizer, type(words).__name__
+def _replaced(folder: Path, asked: Tokenizer, loaded: Any) -> Iterator[Finding]:
+    where, own, name = str(folder / TOKENIZER_CONFIG), loaded.backend_tokenizer, type(loaded).__name__
     fix = 'Set "tokenizer_class": "PreTrainedTokenizerFast" in tokenizer_config.json'
-    got = ", ".join(changed_parts(folder, words))
+    got = ", ".join(changed_parts(folder, loaded))
     if any(_ids(asked, text) != _ids(own, text) for text in _PROBES):
         what = f"its class {name} makes other tokens of a text than tokenizer.json"
         yield Finding("tokenizer-ignores-file", "E", where, what, got, fix)

@@ -74,11 +74,11 @@ def _roles(folder: Path) -> Iterator[Finding]:
 
 def _added(folder: Path, settings: dict[str, Any]) -> Iterator[Finding]:
     """Added tokens stand in up to three files: ids come from `tokenizer.json`, tokens that it lacks are added."""
-    known = _tokens(folder)
-    decoder = mapping(settings.get("added_tokens_decoder"))
+    decoder, file = mapping(settings.get("added_tokens_decoder")), folder / "added_tokens.json"
+    known = _tokens(folder) if decoder or file.is_file() else {}
     named = {str(mapping(entry).get("content")): int(at) for at, entry in decoder.items() if at.isdigit()}
     fix = "Save the tokenizer again with save_pretrained"
-    for name, said in ((TOKENIZER_CONFIG, named), ("added_tokens.json", opened(folder / "added_tokens.json"))):
+    for name, said in ((TOKENIZER_CONFIG, named), (file.name, opened(file))):
         new = sorted(text for text in said if text not in known) if known else []
         odd = sorted(text for text, at in said.items() if text in known and known[text] != at)
         if new:
@@ -91,7 +91,8 @@ def _added(folder: Path, settings: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _vocabulary(folder: Path) -> Iterator[Finding]:
-    old, known = opened(folder / "vocab.json"), _tokens(folder)
+    old = opened(folder / "vocab.json")
+    known = _tokens(folder) if old else {}
     odd = sorted(text for text, at in old.items() if known.get(text) != at) if known else []
     if odd:
         what = f"is another vocabulary than tokenizer.json, and slow tokenizers read it: {len(odd)} tokens differ"
