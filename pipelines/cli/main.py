@@ -20,6 +20,7 @@ VERBS = {
     "show": ("pipelines.cli.show", "where something is, what it was made from and what came out"),
     "explain": ("pipelines.cli.explain", "a value of the recipe: where it comes from and what it means"),
     "inspect": ("pipelines.cli.inspect", "rows as the trainer sees them, with the loss mask"),
+    "verify": ("pipelines.cli.verify", "whether a folder of weights may be served: rules, reload, vLLM"),
     "lock": ("pipelines.cli.lock", "pin hub revisions and file digests"),
     "schema": ("pipelines.cli.schema", "JSON Schema of recipes, for editors"),
     "doctor": ("pipelines.cli.doctor", "what this machine is and has; makes the environments of other tools"),
