@@ -4,8 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pipelines.engine.stage import Inputs
 from pipelines.errors import wrong
 from pipelines.hf.folder import describe, vocabulary_size
@@ -18,7 +16,7 @@ from pipelines.quantize.made import Check, Made
 from pipelines.serving.environments import require
 from pipelines.serving.findings import Finding, require_none
 from pipelines.serving.lint.folder import lint
-from pipelines.serving.look.parity import folder_logits, logprobs, prompt_ids
+from pipelines.serving.look.parity import folder_logits, prompt_ids
 
 _WHERE = "formats"
 Maker = Callable[[QuantizeConfig, Inputs, Path, Path], Made]
@@ -77,7 +75,7 @@ def _compressed(config: QuantizeConfig, inputs: Inputs, folder: Path, out: Path)
     checks = [Check("modules quantised", f"{facts.layers}"), *_near(apart)]
     require_none(lint(out, beside=False))
     engine = require("vllm", _WHERE) if config.serve else None
-    seen = served.serve(engine, out, dtype, prompts, _said(logits, prompts)) if engine else served.NOT
+    seen = served.serve(engine, out, dtype, prompts, logits, apart.kl) if engine else served.NOT
     versions = {**maker.versions, **(engine.versions if engine else {})}
     beside.say(
         folder,
@@ -107,10 +105,6 @@ def _near(apart: checked.Distance) -> list[Check]:
         Check("KL in nats a token from the export", apart.kl),
         Check("share of tokens whose likeliest next one is the export's", apart.agreement),
     ]
-
-
-def _said(logits: list[torch.Tensor], prompts: list[list[int]]) -> list[list[float]]:
-    return [logprobs(row, prompt) for row, prompt in zip(logits, prompts, strict=True)]
 
 
 def _done(config: QuantizeConfig, facts: compressed.Facts, ids: list[list[int]]) -> list[str]:

@@ -7,7 +7,7 @@ import torch
 
 from pipelines.errors import UserError
 from pipelines.quantize.checked import Distance, distance, judged
-from pipelines.quantize.served import APART, require_near
+from pipelines.quantize.served import require_near
 
 
 def test_distance_equals_the_definition():
@@ -57,8 +57,23 @@ def test_judged_large_loss_is_told_and_a_small_one_not():
     assert (told.severity, told.rule) == ("W", "quantised-loss")
 
 
-def test_near_gives_the_mean_and_refuses_another_model():
-    assert require_near([[-1.0, -2.0], [-3.0]], [[-1.0, -2.03], [-3.0]]) == pytest.approx(0.01)
-    for other in (-1.0 - 2 * APART, math.nan):
-        with pytest.raises(UserError, match="vLLM serves other log-probabilities than its files hold"):
-            require_near([[-1.0]], [[other]])
+def said(logits: torch.Tensor, tokens: list[int]) -> list[dict[int, float]]:
+    return [{token: float(row[token]) for token in tokens} for row in logits.double().log_softmax(-1)]
+
+
+def test_near_same_model_is_nothing_apart_and_all_tokens_give_the_whole_kl():
+    generator = torch.Generator().manual_seed(0)
+    one, other = (torch.randn(4, 30, generator=generator) for _ in range(2))
+    assert require_near([one], [said(one, [3, 5, 7])], 0.0) == pytest.approx(0.0, abs=1e-9)
+    whole = require_near([one], [said(other, list(range(30)))], 9.0)
+    assert whole == pytest.approx(distance([one], [other]).kl, rel=1e-6)
+    assert 0 < require_near([one], [said(other, [3, 5, 7])], 9.0) < whole
+
+
+def test_near_another_model_and_no_number_are_refused():
+    generator = torch.Generator().manual_seed(0)
+    one, other = (3 * torch.randn(4, 30, generator=generator) for _ in range(2))
+    with pytest.raises(UserError, match="vLLM serves another model than transformers reads from the same files"):
+        require_near([one], [said(other, [3, 5, 7])], 0.01)
+    with pytest.raises(UserError, match="vLLM serves another model"):
+        require_near([one], [[{3: math.nan}] * 4], 0.01)
