@@ -13,7 +13,7 @@ import transformers
 from transformers import CONFIG_MAPPING, PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import convert_and_load_state_dict_in_model, revert_weight_conversion
-from transformers.initialization import meta_device_safe_creation_ops
+from transformers.initialization import meta_device_safe_creation_ops, no_init_weights
 from transformers.modeling_utils import LoadStateDictConfig, LoadStateDictInfo
 from transformers.models.auto import modeling_auto
 from transformers.utils import logging as reports
@@ -76,7 +76,7 @@ def build(config: Mapping[str, Any], name: str) -> PreTrainedModel:
     plain = {key: value for key, value in config.items() if key not in ("quantization_config", "auto_map")}
     settings = CONFIG_MAPPING[config["model_type"]].from_dict(plain)
     settings._attn_implementation = "eager"
-    with torch.device("meta"), meta_device_safe_creation_ops():
+    with torch.device("meta"), no_init_weights(), meta_device_safe_creation_ops():
         return getattr(transformers, name)(settings)
 
 

@@ -43,7 +43,8 @@ def stored(folder: Path) -> Stored:
         return Stored({}, False, [*findings, _no_weights(folder)])
     readable = [name for name in wanted if name in present]
     headers, broken = _headers(folder, readable)
-    tensors = {tensor: Located(folder / name, info) for name, held in headers.items() for tensor, info in held.items()}
+    paths = {name: folder / name for name in headers}
+    tensors = {tensor: Located(paths[name], info) for name, held in headers.items() for tensor, info in held.items()}
     findings += [*broken, *_twice(folder, headers), *_sizes(folder, readable)]
     if weight_map and len(headers) == len(wanted):
         findings += [*_disagreeing(folder, weight_map, headers), *_total(folder, index, tensors)]
