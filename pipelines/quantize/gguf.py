@@ -55,9 +55,9 @@ def convert(folder: Path, level: str, out: Path) -> Made:
 
 
 def planned(level: str, listed: Mapping[str, Any]) -> dict[str, str]:
-    """The type of each tensor that is quantised; those that the converter keeps in float32 stay so."""
+    """The type of each tensor that loses bits; those that the converter keeps in float32 stay so."""
     if level not in DEFAULTS:
-        return {}
+        return {name: "F16" for name in listed["tensors"] if name not in listed["kept"]}
     counts = listed["model"]
     model = Shape(
         listed["architecture"],
@@ -86,7 +86,7 @@ def told(level: str, types: Mapping[str, str], seen: Served, add_bos: bool | Non
     """What holds of the file and may surprise."""
     found = []
     misfits = sum(kind in ("Q5_0", "Q5_1", "F16") for kind in types.values())
-    if misfits:
+    if misfits and level in DEFAULTS:
         what = f"{misfits} of {len(types)} tensors have rows that {DEFAULTS[level]} does not take, and a larger type"
         found.append(Finding("gguf-rows", "W", "formats", what, "", "Nothing need be done; the file is larger"))
     if add_bos is False:

@@ -19,7 +19,7 @@ _UNKNOWN = {
         "llama.cpp has no name for what this tokenizer does before BPE",
         "Keep the base's tokenizer, or leave GGUF out of the formats",
     ),
-    "values": ("weights cannot be quantised", "Train or merge it again: its weights overflow"),
+    "values": ("weights cannot be written", "Train or merge it again, or export bfloat16: its weights overflow"),
 }
 
 

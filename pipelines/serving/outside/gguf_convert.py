@@ -130,12 +130,20 @@ def quantised(info: Any, kind: gguf.GGMLQuantizationType, threads: int) -> Any:
 def in_blocks(rows: npt.NDArray[np.float32], kind: gguf.GGMLQuantizationType, threads: int) -> npt.NDArray[np.uint8]:
     """Rows [n, width] of floats as bytes [n, bytes a row], by the kernels of ggml."""
     if kind == gguf.GGMLQuantizationType.F16:
-        return rows.astype(np.float16).view(np.uint8)
+        return require_finite(rows.astype(np.float16), kind).view(np.uint8)
+    require_finite(rows, kind)
     block, size = gguf.GGML_QUANT_SIZES[kind]
     out = np.empty((len(rows), rows.shape[1] // block * size), np.uint8)
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda part: _quantise(rows[part], out[part], kind), _shares(len(rows), threads)))
     return out
+
+
+def require_finite(values: npt.NDArray[Any], kind: gguf.GGMLQuantizationType) -> npt.NDArray[Any]:
+    """The values themselves. Kernels would make NaN a block of zeros, and half precision has no place above 65504."""
+    if not np.isfinite(values).all():
+        raise Unknown("values", f"NaN, infinite or too large for {kind.name}")
+    return values
 
 
 def _shares(rows: int, threads: int) -> Iterator[slice]:
@@ -148,7 +156,7 @@ def _quantise(rows: npt.NDArray[np.float32], out: npt.NDArray[np.uint8], kind: g
         int(kind), rows.ctypes.data, out.ctypes.data, 0, rows.shape[0], rows.shape[1], None
     )
     if written != out.nbytes or not _KERNELS.ggml_validate_row_data(int(kind), out.ctypes.data, out.nbytes):
-        raise Unknown("values", f"{kind.name} of a tensor with NaN, infinite or very large values")
+        raise Unknown("values", f"too large for {kind.name}")
 
 
 def _kernels() -> Any:

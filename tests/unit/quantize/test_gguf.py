@@ -151,10 +151,13 @@ def test_convert_of_an_unknown_architecture_refuses_in_a_line(export: Path, tmp_
         convert(folder, "gguf_f16", tmp_path / "out")
 
 
-def test_convert_of_weights_that_are_not_numbers_refuses(export: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("level", "value"), [("gguf_q4_k_m", torch.nan), ("gguf_f16", 1e6)])
+def test_convert_of_weights_that_cannot_be_written_refuses(
+    export: Path, tmp_path: Path, level: str, value: float
+) -> None:
     folder = changed(export, tmp_path / "other")
     weights = load_file(folder / "model.safetensors")
-    weights["model.layers.0.mlp.up_proj.weight"][3, 5] = torch.nan
+    weights["model.layers.0.mlp.up_proj.weight"][3, 5] = value
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match="weights cannot be quantised"):
-        convert(folder, "gguf_q4_k_m", tmp_path / "out")
+    with pytest.raises(UserError, match="weights cannot be written"):
+        convert(folder, level, tmp_path / "out")
