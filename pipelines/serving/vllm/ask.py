@@ -13,6 +13,7 @@ from typing import Any
 from pipelines.errors import UserError, wrong
 from pipelines.serving.environments import Environment
 from pipelines.serving.vllm.client import Client, Reply, ask, call, failure, told
+from pipelines.serving.vllm.server import Session
 
 _SCRIPT = Path(__file__).parents[1] / "outside" / "round_trip.py"
 _PATH = "/completions"
@@ -21,6 +22,7 @@ _NAN = "not JSON compliant"
 _SPEED_ROWS, _SPEED_TOKENS = 4, 32
 _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _WEIGHTS = r"Model loading took ([\d.]+) ([KMGT]iB)"
+_KEPT_ON_CPU = r"\[cpu_worker.* \(([\d.]+)/[\d.]+\) GiB for KV cache"
 
 
 def prompt_logprobs(client: Client, name: str, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -72,6 +74,19 @@ def weights_bytes(said: str) -> int | None:
     """Memory of the weights as the log of a server tells it, which it does on a GPU; None elsewhere."""
     found = re.findall(_WEIGHTS, said)
     return int(sum(float(number) * _UNITS[unit] for number, unit in found)) if found else None
+
+
+def memory(live: Session, client: Client) -> int | None:
+    """Bytes that serving takes beside the room for keys and values; None where neither vLLM nor the system says.
+
+    On a GPU the weights as vLLM counts them. On a CPU, where it does not, what its worker has for itself: about 0.4 GB
+    more than the weights as the kernels keep them, the same for every folder.
+    """
+    said = live.said(client)
+    kept = re.search(_KEPT_ON_CPU, said)
+    if kept is None:
+        return weights_bytes(said)
+    return max(0, live.private_bytes(client) - int(float(kept[1]) * _UNITS["GiB"])) or None
 
 
 def round_trip(environment: Environment, client: Client, name: str, adapters: Sequence[str] = ()) -> dict[str, Any]:

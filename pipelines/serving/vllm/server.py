@@ -108,7 +108,8 @@ def session(environment: Environment, kv_gib: int = 1, log: Path | None = None) 
             yield found
         finally:
             assert process.stdin is not None
-            ours.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):
+                ours.shutdown(socket.SHUT_RDWR)
             process.stdin.close()
             process.wait()
             found.tell(own)

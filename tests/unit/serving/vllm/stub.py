@@ -3,6 +3,7 @@
 argv: -I and the script with its arguments, which then runs with these modules, or -I -m and the module of the server.
 The server starts a child that would live for long, and adds both process ids, its arguments and its environment to the
 file that STUB_TELLS names. Asked for log-probabilities it tells those in STUB_LOGPROBS; any other request ends it.
+STUB_SAYS is added to its log.
 """
 
 import json
@@ -70,7 +71,8 @@ def serve(arguments):
         file.write(json.dumps(told) + "\n")
     if "--crash" in arguments:
         sys.exit("usage: api_server.py\napi_server.py: error: unrecognized arguments: --crash")
-    sys.stderr.write("vllm says hello\n")
+    sys.stderr.write("vllm says hello\n" + os.environ.get("STUB_SAYS", ""))
+    sys.stderr.flush()
     HTTPServer(("127.0.0.1", int(arguments[arguments.index("--port") + 1])), Handler).serve_forever()
 
 

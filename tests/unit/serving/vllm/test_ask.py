@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.serving.environments import Environment, inside
-from pipelines.serving.vllm.ask import prompt_logprobs, round_trip, speed, weights_bytes
+from pipelines.serving.vllm.ask import memory, prompt_logprobs, round_trip, speed
 from pipelines.serving.vllm.client import Client
 from pipelines.serving.vllm.parity import FLOAT32, HALF, largest, limit, require_same
 from pipelines.serving.vllm.server import NAME, session
@@ -77,10 +77,17 @@ def test_round_trip_that_fails_is_told_in_one_line(environment, monkeypatch):
     assert "\n" not in str(error.value)
 
 
-def test_memory_of_weights_is_read_from_the_log_where_it_is_there():
-    said = "INFO x [gpu_model_runner.py:1] Model loading took 14.99 GiB memory and 2.1 seconds\n"
-    assert weights_bytes(said) == int(14.99 * 2**30)
-    assert weights_bytes("INFO Loading weights took 0.47 seconds") is None
+ON_GPU = "INFO x [gpu_model_runner.py:1] Model loading took 14.99 GiB memory and 2.1 seconds\n"
+ON_CPU = "(Worker pid=1) INFO x [cpu_worker.py:260] Explicitly set (0.001/23.54) GiB for KV cache on node 0.\n"
+
+
+@pytest.mark.parametrize(
+    ("says", "least", "most"), [(ON_GPU, 14.9 * 2**30, 15 * 2**30), (ON_CPU, 2**20, 2**30), ("INFO nothing\n", 0, 0)]
+)
+def test_memory_is_that_of_the_weights_or_of_the_worker_without_its_cache(environment, monkeypatch, says, least, most):
+    monkeypatch.setenv("STUB_SAYS", says)
+    with session(environment) as live, live.serve(environment.folder) as client:
+        assert least <= (memory(live, client) or 0) <= most
 
 
 @pytest.mark.parametrize(("dtype", "allowed"), [("float32", FLOAT32), ("bfloat16", HALF), ("float16", HALF)])

@@ -13,7 +13,7 @@ from pipelines.errors import UserError
 from pipelines.hf.models import load_model, load_tokenizer
 from pipelines.serving.environments import find
 from pipelines.serving.look.parity import folder_logits, logits, logprobs, prompt_ids
-from pipelines.serving.vllm.ask import prompt_logprobs, round_trip, speed
+from pipelines.serving.vllm.ask import memory, prompt_logprobs, round_trip, speed
 from pipelines.serving.vllm.flags import flags
 from pipelines.serving.vllm.parity import FLOAT32, HALF, largest
 from pipelines.serving.vllm.server import NAME, Session, session
@@ -71,6 +71,7 @@ def test_model_and_its_adapter_are_served_as_transformers_and_peft_have_them(liv
         plain, adapted = (prompt_logprobs(client, name, asked) for name in (NAME, "tuned"))
         seen = round_trip(ENVIRONMENT, client, NAME, ["tuned"])
         assert speed(client, NAME) > 1
+        assert 10**7 < (memory(live, client) or 0) < 10**9
     assert largest(plain, expected(base)) < FLOAT32
     assert largest(adapted, with_adapter) < FLOAT32
     assert largest(adapted, plain) > 0.1
@@ -92,7 +93,9 @@ def test_folder_without_a_norm_is_refused_in_one_line_and_without_its_log(live, 
     change(folder, lambda weights: weights.pop("model.norm.weight"))
     with pytest.raises(UserError) as error, serve(live, folder):
         pass
-    assert str(error.value).startswith("broken: vLLM ended (got ValueError: ") and "\n" not in str(error.value)
+    assert str(error.value).startswith("broken: vLLM ended (got ValueError: Following weights") and "\n" not in str(
+        error.value
+    )
     assert "norm" in str(error.value)
 
 
