@@ -11,6 +11,10 @@ from pipelines.quantize.outside import ask
 from pipelines.serving.environments import Environment
 
 _UNKNOWN = {
+    "converter": (
+        "llama.cpp's converter fails on this model",
+        "Leave GGUF out of the formats, and ship safetensors",
+    ),
     "architecture": (
         "llama.cpp's converter does not know this architecture",
         "Leave GGUF out of the formats, and ship safetensors",

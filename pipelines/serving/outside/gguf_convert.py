@@ -10,6 +10,7 @@ With `out` null nothing is written. ANSWER is `{"architecture", "tensors": {name
 import ctypes
 import json
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,6 +38,9 @@ def main(request: Path, answer: Path) -> None:
         told = convert(asked)
     except Unknown as error:
         told = {"unknown": error.args[0], "said": error.args[1]}
+    except Exception as error:  # whatever the converter raises for a folder is what is to be told of it
+        traceback.print_exc()
+        told = {"unknown": "converter", "said": " ".join(f"{type(error).__name__}: {error}".split())}
     answer.write_text(json.dumps(told), encoding="utf-8")
 
 
