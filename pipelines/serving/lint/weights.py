@@ -40,6 +40,9 @@ def rules(folder: Path, config: Mapping[str, Any], stored: Stored) -> list[Findi
         if packed(stored.tensors):
             return [*_unpacked(folder, model, stored)]
         return [*tied.rules(folder, skeleton.ties(model), stored), *_against(folder, model, stored)]
+    except ImportError as error:
+        what, fix = "needs a package that is not installed: its weights are not checked", "Install it and run again"
+        return [Finding("weights-unchecked", "W", str(folder / CONFIG), what, _short(error), fix)]
     except Exception as error:
         what = "transformers cannot build the model, or find the weights in the files"
         return [Finding("config-unbuildable", "E", str(folder / CONFIG), what, _short(error), "Correct what it names")]

@@ -215,6 +215,19 @@ def tokenizer_missing(folder: Path) -> None:
         (folder / name).unlink()
 
 
+@breaks("no-chat-template", "W", vllm="answers chats with HTTP 400", transformers="loads")
+def template_missing(folder: Path) -> None:
+    """There is no chat template."""
+    (folder / "chat_template.jinja").unlink()
+    settings(folder / "tokenizer_config.json", drop=["chat_template"])
+
+
+@breaks("no-generation-config", "W", vllm="samples at temperature 1.0", transformers="loads")
+def generation_config_missing(folder: Path) -> None:
+    """There is no generation_config.json."""
+    (folder / "generation_config.json").unlink()
+
+
 @breaks("pickled-weights", vllm="loads", transformers="loads")
 def only_pickles(folder: Path) -> None:
     """The weights are in pytorch_model.bin alone."""

@@ -9,8 +9,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import AutoConfig
+from transformers.core_model_loading import revert_weight_conversion
+from transformers.models.auto import modeling_auto
 
 from pipelines.serving.findings import Finding, errors
+from pipelines.serving.lint import skeleton
 from pipelines.serving.lint.architecture import served
 from pipelines.serving.lint.folder import lint
 from pipelines.serving.lint.values import scan
@@ -160,6 +164,25 @@ def test_lint_name_that_cannot_be_printed_is_told(sound: Sound, tmp_path: Path):
     changes.settings(folder / "config.json", architectures=["Llama\ud800"])
     assert all(str(finding).encode() for finding in lint(folder))
     assert "not-causal" in named(lint(folder))
+
+
+@pytest.mark.slow
+def test_difference_of_what_save_pretrained_writes_is_none_for_every_architecture():
+    """Of every causal language model of transformers whose default config builds one."""
+    built, odd = 0, []
+    for kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        try:
+            config = AutoConfig.for_model(kind).to_dict() | {"model_type": kind}
+            model = skeleton.build(config, str(skeleton.class_name(config)))
+        except Exception:
+            continue
+        tied, saved = skeleton.ties(model), revert_weight_conversion(model, model.state_dict())
+        found = skeleton.difference(
+            model, {name: tuple(value.shape) for name, value in saved.items() if name not in tied}
+        )
+        built, odd = built + 1, odd + ([kind] if found.size or found.renamed else [])
+    assert odd == []
+    assert built > 150
 
 
 def test_served_holds_the_usual_architectures_and_no_classifier():
