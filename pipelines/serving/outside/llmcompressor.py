@@ -12,6 +12,7 @@ this file would hide the package that it is named for.
 import json
 import os
 import random
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -21,7 +22,8 @@ from typing import Any
 import torch
 from llmcompressor import oneshot
 from llmcompressor.core import LifecycleCallbacks
-from llmcompressor.modeling.moe.linearize import load_quantizable_moe
+from llmcompressor.modeling.moe.conversion_mappings import set_save_conversion_mapping
+from llmcompressor.modeling.moe.linearize import get_linearized_moes, linearize_moe
 from llmcompressor.modifiers.gptq import GPTQModifier
 from llmcompressor.modifiers.quantization import QuantizationModifier
 from llmcompressor.modifiers.transform.awq import AWQModifier
@@ -29,6 +31,7 @@ from llmcompressor.pipelines.cache import IntermediatesCache
 from llmcompressor.pipelines.sequential import pipeline as sequential
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM
+from transformers.core_model_loading import WeightConverter, WeightRenaming
 
 MODIFIERS = {"AWQModifier": AWQModifier, "GPTQModifier": GPTQModifier, "QuantizationModifier": QuantizationModifier}
 _SHARD = "5GB"
@@ -54,10 +57,10 @@ def quantise(asked: dict[str, Any]) -> dict[str, Any]:
     if not torch.accelerator.is_available():
         # There is no pinned memory without an accelerator; AWQ asks for it all the same.
         IntermediatesCache.pin_memory = lambda *_, **__: None
-    with load_quantizable_moe():
-        model = AutoModelForCausalLM.from_pretrained(
-            asked["folder"], dtype=getattr(torch, asked["dtype"]), local_files_only=True, trust_remote_code=False
-        )
+    model = AutoModelForCausalLM.from_pretrained(
+        asked["folder"], dtype=getattr(torch, asked["dtype"]), local_files_only=True, trust_remote_code=False
+    )
+    split_experts(model)
     recipe = [MODIFIERS[name](**arguments) for name, arguments in asked["recipe"]]
     tell_layers()
     oneshot(model=model, recipe=recipe, dataset=loader(asked["rows"]), tokenizer=asked["folder"])
@@ -65,6 +68,28 @@ def quantise(asked: dict[str, Any]) -> dict[str, Any]:
     columns = max((module.weight.shape[-1] for module in found), default=0)
     model.save_pretrained(asked["out"], save_compressed=True, max_shard_size=_SHARD)
     return {"layers": len(found), "columns": columns}
+
+
+def split_experts(model: Any) -> None:
+    """Make a Linear of every projection of every expert, and have it saved under the name that the checkpoint had.
+
+    Engines look for the experts of a quantised model under the names of the original: w1, w3 and w2 in Mixtral.
+    """
+    linearize_moe(model)
+    if get_linearized_moes(model):
+        set_save_conversion_mapping(model, [one for known in model._weight_conversions for one in renamed(known)])
+
+
+def renamed(known: Any) -> list[Any]:
+    """How names were changed on loading, where experts are no longer stacked into one tensor."""
+    if not isinstance(known, WeightConverter):
+        return [known]
+    parts = ("gate_proj", "up_proj") if len(known.source_patterns) > 1 else ("down_proj",)
+    names = [re.search(r"experts\.\*\.(\w+)\.weight", pattern) for pattern in known.source_patterns]
+    found = [(name[1], part) for name, part in zip(names, parts, strict=True) if name]
+    return [
+        WeightRenaming(rf"\.experts\.(\d+)\.{name}\.", rf".experts.\1.{part}.") for name, part in found if name != part
+    ]
 
 
 def loader(rows: list[list[int]]) -> "DataLoader[Any] | None":
