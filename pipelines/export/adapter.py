@@ -17,10 +17,14 @@ _RANK = "--max-lora-rank"
 
 
 class Origin(NamedTuple):
-    """What a model is called elsewhere: its name on the hub and the commit, else a name that is no place."""
+    """What a model is called elsewhere: its name on the hub and the commit, else a name that is no place.
+
+    `says` is for people: where it came from in words.
+    """
 
     name: str
-    revision: str | None = None
+    revision: str | None
+    says: str
 
     @property
     def is_on_hub(self) -> bool:
@@ -29,11 +33,12 @@ class Origin(NamedTuple):
 
 def origin(artifact: Artifact) -> Origin:
     """Where a model comes from, as its stage says; the name of its entry where it was made here."""
-    kind, _, place = str(artifact.metrics.get("source", "")).partition(" ")
-    if kind == "hub":
-        name, _, revision = place.partition("@")
-        return Origin(name, revision or None)
-    return Origin(place if kind == "folder" and place else artifact.name)
+    source = str(artifact.metrics.get("source", ""))
+    kind, _, place = source.partition(" ")
+    name, _, revision = place.partition("@")
+    if kind == "hub" and name and revision:
+        return Origin(name, revision, f"{name}, revision {revision}")
+    return Origin(place if kind == "folder" and place else artifact.name, None, source or artifact.name)
 
 
 def unshippable(adapter: Artifact, parent: Artifact, model: Artifact) -> list[str]:

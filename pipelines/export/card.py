@@ -51,7 +51,7 @@ def card(story: Story) -> str:
     lines = [
         f"# {story.title}",
         made,
-        f"Base model: {story.base.name}" + (f", revision {story.base.revision}." if story.base.is_on_hub else "."),
+        f"Base model: {story.base.says}.",
         *(f"{note}." for note in story.notes),
         f"Serve it, from inside this folder:\n\n```\n{' '.join(story.command)}\n```",
         f"`{SERVING}` holds the checksums, the versions and what was verified.",

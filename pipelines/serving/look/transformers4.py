@@ -1,19 +1,18 @@
 """A folder loaded by transformers 4 in its own environment, and whether it means the same there."""
 
 import json
-import os
 import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 
 from pipelines.errors import Problem, UserError, wrong
 from pipelines.hf.markers import DAY
 from pipelines.serving.environments import Environment
 from pipelines.serving.look.fresh import Reloaded, last_line
+from pipelines.serving.look.fresh import environment as variables
 from pipelines.serving.look.parity import PROMPTS, compare, summation
 
 _SCRIPT = Path(__file__).parents[1] / "outside" / "transformers4.py"
@@ -50,9 +49,8 @@ def disagreements(before: Reloaded, after: Reloaded, where: str) -> list[Problem
 
 def _ask(environment: Environment, request: object, scratch: Path) -> list[dict[str, object]]:
     (scratch / "request.json").write_text(json.dumps(request), encoding="utf-8")
-    variables = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
     command = [str(environment.python), "-I", str(_SCRIPT), str(scratch / "request.json"), str(scratch)]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=variables(), capture_output=True, text=True, check=False)
     if done.returncode:
         fix = "Install it again: burnish doctor --install transformers4"
         raise wrong(str(environment.folder), "its transformers does not run", last_line(done), fix)

