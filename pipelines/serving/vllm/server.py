@@ -43,6 +43,8 @@ _ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "VLLM_LOGGING_LEVEL": "INFO",
 }
+_ENDING = ["--shutdown-timeout", "5"]
+"""Seconds. Without them vLLM kills its engine before that has given its shared memory back."""
 _ON_CPU = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_WAIT_POLICY": "PASSIVE", "TORCHDYNAMO_DISABLE": "1"}
 """A forked worker cannot be bound to cores: OpenMP has read its settings by then. Part of the sampler is compiled even
 where vLLM is told to compile nothing, which takes ten seconds at the first request."""
@@ -118,7 +120,7 @@ def session(environment: Environment, kv_gib: int = 1, log: Path | None = None) 
 @contextlib.contextmanager
 def _served(live: Session, folder: Path, arguments: Sequence[str], concurrency: int, where: str) -> Iterator[Client]:
     key, port = secrets.token_hex(16), _free_port()
-    place = ["--model", str(folder), "--served-model-name", NAME, "--host", "127.0.0.1", "--port", str(port)]
+    place = ["--model", str(folder), "--served-model-name", NAME, "--host", "127.0.0.1", "--port", str(port), *_ENDING]
     client = connect(f"http://127.0.0.1:{port}/v1", "VLLM_API_KEY", key, concurrency, where)
     log = _log(live, client)
     asked = {"arguments": [*place, *arguments], "environment": {"VLLM_API_KEY": key}, "log": str(log)}
