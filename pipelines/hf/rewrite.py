@@ -14,6 +14,7 @@ from pipelines.engine.progress import progress
 from pipelines.errors import wrong
 from pipelines.hf.safetensors import BITS, INDEX, SINGLE, Located, tensor_map
 from pipelines.hf.shards import require_space
+from pipelines.hf.threads import one_thread_each
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -82,7 +83,8 @@ def _shards(plan: list[Planned], limit: int) -> Iterator[list[Planned]]:
 def _write_shard(path: Path, shard: list[Planned], done: int, total: int) -> int:
     """One file. Wide types come first, as the format asks, so that every tensor is aligned."""
     ordered = sorted(shard, key=lambda tensor: -BITS[tensor.dtype])
-    with path.open("wb", buffering=0) as out:
+    # On a busy machine several threads wait for each other longer than one takes.
+    with path.open("wb", buffering=0) as out, one_thread_each():
         _write_all(out, memoryview(_header(ordered)))
         for tensor in ordered:
             for stored in chunks(tensor.source):

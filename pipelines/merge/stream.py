@@ -19,6 +19,7 @@ from pipelines.engine.progress import progress
 from pipelines.errors import UserError, wrong
 from pipelines.hf.shard_writer import ShardWriter
 from pipelines.hf.shards import DTYPES, same_bytes
+from pipelines.hf.threads import one_thread_each
 from pipelines.merge import kernels
 from pipelines.merge.adapters.adapter import Adapter
 from pipelines.merge.config import MEANS
@@ -31,7 +32,6 @@ from pipelines.merge.on_device import on_device
 from pipelines.merge.plan import MERGED, Plan
 from pipelines.merge.post import posted
 from pipelines.merge.reads import CHUNK, Read, TensorInputs, spans
-from pipelines.merge.threads import one_thread_each
 from pipelines.merge.tuned import Tuned
 from pipelines.merge.unfit import unfit
 

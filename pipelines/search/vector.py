@@ -17,6 +17,7 @@ import torch
 from pipelines.engine.stage import Inputs
 from pipelines.hf.shard_writer import ShardWriter
 from pipelines.hf.shards import DTYPES, Weights, open_folder
+from pipelines.hf.threads import one_thread_each
 from pipelines.merge.carry import carry
 from pipelines.merge.config import ADAPTER_METHODS, MergeConfig
 from pipelines.merge.inputs import inputs as tensor_inputs
@@ -28,7 +29,6 @@ from pipelines.merge.plan import MERGED, Plan, plan
 from pipelines.merge.reads import TensorInputs, spans, stored
 from pipelines.merge.schedule import numbers
 from pipelines.merge.stream import fastest
-from pipelines.merge.threads import one_thread_each
 
 
 class Vector(NamedTuple):

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.engine.progress import progress
+from pipelines.hf.threads import one_thread_each
 from pipelines.merge.adapters.methods import Module, adapters_of, merged_modules, touched
 from pipelines.merge.adapters.open_adapter import open_adapter
 from pipelines.merge.adapters.write_adapter import named_base, write_adapter
 from pipelines.merge.config import MergeConfig
 from pipelines.merge.kinds import Linear
 from pipelines.merge.plan import Plan
-from pipelines.merge.threads import one_thread_each
 
 
 def merge_adapters(plan: Plan, config: MergeConfig, out_dir: Path, bake: Callable[..., None]) -> dict[str, Any]:

@@ -265,3 +265,28 @@ def test_export_rounding_that_ruins_the_model_is_refused(model: Path, export: Ex
     monkeypatch.setattr(answers, "_TOO_MUCH", 1e-6)
     with pytest.raises(UserError, match=r"export.dtype: bfloat16 changes the logits too much"):
         export(model, dtype="bfloat16")
+
+
+def test_export_tokenizer_of_another_model_is_refused(model: Path, export: Export):
+    content = json.loads((model / "tokenizer.json").read_text())
+    vocabulary = content["model"]["vocab"]
+    one, other = list(vocabulary)[-2:]
+    content["model"]["vocab"] = vocabulary | {one: vocabulary[other], other: vocabulary[one]}
+    (model / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"its tokenizer is not the base's \(got model\)"):
+        export(model)
+
+
+def test_export_without_room_on_the_disk_is_refused(model: Path, export: Export, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 1000))
+    with pytest.raises(UserError, match="not enough disk space"):
+        export(model)
+
+
+def test_export_warnings_name_no_place_of_this_machine(model: Path, export: Export, here: None):
+    out, metrics = export(model)
+    found = (out.parent / "verification.json").read_text()
+    warnings = json.loads(found)["warnings"]
+    assert len(warnings) == metrics["warnings"] > 0
+    assert set(warnings[0]) == {"rule", "where", "what", "got", "fix"}
+    assert str(out.parent) not in found

@@ -1,4 +1,4 @@
-"""One thread for each piece of work: the parallelism of a merge is over pieces."""
+"""One thread for each piece of work: what is in parallel is pieces, or the disk is what is waited for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
