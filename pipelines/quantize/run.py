@@ -76,7 +76,9 @@ def _compressed(config: QuantizeConfig, inputs: Inputs, folder: Path, out: Path)
     require_none(lint(out, beside=False))
     engine = require("vllm", _WHERE) if config.serve else None
     seen = served.serve(engine, out, dtype, prompts, logits, apart.kl) if engine else served.NOT
-    versions = {**maker.versions, **(engine.versions if engine else {})}
+    versions = dict(maker.versions)
+    if engine:  # the other packages are of other versions there
+        versions |= {name: known for name, known in engine.versions.items() if name.startswith("vllm")}
     beside.say(
         folder,
         out,

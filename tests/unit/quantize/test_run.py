@@ -29,7 +29,7 @@ VOCABULARY = 398
 def export(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """A pico Llama in float32 with weights of 128 and 256 columns, as an export."""
     folder = tmp_path_factory.mktemp("export")
-    pico.save_model(folder / "safetensors", 0, hidden_size=128, intermediate_size=256, initializer_range=0.1)
+    pico.save_model(folder / "safetensors", 0, hidden_size=128, intermediate_size=256)
     (folder / "safetensors" / "LICENSE").write_text("Apache")
     return Artifact("export.ship", "export", folder, "k", {"folder": "safetensors"})
 
@@ -188,6 +188,8 @@ def test_mixture_of_experts_router_is_left_and_experts_are_not(level: str, tmp_p
 def test_level_is_served_by_vllm(level: str, tmp_path: Path, export: Artifact, dataset: Artifact):
     metrics = made(tmp_path / "out", level, export, dataset, serve=True)
     assert metrics["tokens_per_second"] > 0
+    assert any(name.startswith("vllm") for name in metrics["environment"])
+    assert metrics["environment"]["transformers"] == find("llmcompressor").versions["transformers"]
     checks = json.loads((tmp_path / "out" / "verification.json").read_text())["checks"]
     saw = {check["name"]: check["saw"] for check in checks}
     assert saw["KL in nats a token of vLLM from transformers, over its 20 likeliest tokens"] < 0.01
