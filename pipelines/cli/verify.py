@@ -22,6 +22,12 @@ from pipelines.recipe.files import project_root
 
 REFUSED = 1
 ENGINES = ("none", "transformers4", "vllm")
+_FOLDER, _STEPS = "pipelines.serving.verify.folder", "pipelines.serving.verify.steps"
+_LOADING = {
+    "model": "pipelines.serving.verify.model:model_steps",
+    "adapter": "pipelines.serving.verify.adapter:adapter_steps",
+    "gguf": "pipelines.quantize.gguf_verify:gguf_steps",
+}
 _MARKS = {"ok": "ok", "refused": "REFUSED", "skipped": "-"}
 
 
@@ -79,13 +85,22 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _steps(args: argparse.Namespace) -> Iterator[tuple[Path, Any]]:
-    """Every folder and check. What does the work is reached by name: the verb's help needs no torch."""
-    asked = load_attribute("pipelines.serving.verify.steps:Asked")
-    verify = load_attribute("pipelines.serving.verify.folder:verify")
-    for folder in load_attribute("pipelines.serving.verify.folder:served_folders")(args.folder):
-        settings = asked(folder, args.base, args.source, args.adapter, args.static, tuple(args.engine or ()))
-        for step in verify(settings):
-            yield folder, step
+    """Every folder and check, the cheapest first; nothing is loaded from a folder that a rule refuses.
+
+    What does the work is reached by name: the verb's help needs no torch, and the rules need no PEFT.
+    """
+    asked, step = load_attribute(f"{_STEPS}:Asked"), load_attribute(f"{_STEPS}:Step")
+    for folder in load_attribute(f"{_FOLDER}:served_folders")(args.folder):
+        question = asked(folder, args.base, args.source, args.adapter, args.static, tuple(args.engine or ()))
+        refused = False
+        for one in load_attribute(f"{_FOLDER}:static_steps")(question):
+            refused = refused or one.state == "refused"
+            yield folder, one
+        if refused and not args.static:
+            yield folder, step("loading", "skipped", "nothing is loaded before that is mended")
+        elif not args.static:
+            loading = load_attribute(_LOADING[load_attribute(f"{_FOLDER}:kind")(folder)])
+            yield from ((folder, one) for one in loading(question))
 
 
 def _tell(folder: Path, step: Any) -> None:

@@ -1,9 +1,9 @@
-"""Whether a folder may be served: every check of it in turn, from headers alone to a real server."""
+"""Whether a folder may be served: the checks that load nothing, and what kind of folder it is."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
-from pipelines.engine.worker import load_attribute
 from pipelines.errors import UserError
 from pipelines.hf.folder import CONFIG
 from pipelines.serving.environments import Name, missing
@@ -11,9 +11,8 @@ from pipelines.serving.lint.folder import lint
 from pipelines.serving.lint.values import scan
 from pipelines.serving.verify.steps import Asked, Step, found
 
-ADAPTER = "adapter_config.json"
-_LOADING = {True: "pipelines.serving.verify.adapter:adapter_steps", False: "pipelines.serving.verify.model:model_steps"}
-"""What loads an adapter, or a model: by name, for rules on headers need none of it."""
+Kind = Literal["model", "adapter", "gguf"]
+_ADAPTER = "adapter_config.json"
 
 
 def served_folders(folder: Path) -> list[Path]:
@@ -22,30 +21,27 @@ def served_folders(folder: Path) -> list[Path]:
     return inner if inner and not _is_served(folder) else [folder]
 
 
-def verify(asked: Asked) -> Iterator[Step]:
-    """Every check of a folder, the cheapest first. Nothing is loaded from a folder that a rule refuses.
+def kind(folder: Path) -> Kind:
+    """What the folder holds; a model, where it does not say."""
+    if (folder / CONFIG).is_file():
+        return "model"
+    if (folder / _ADAPTER).is_file():
+        return "adapter"
+    return "gguf" if any(folder.glob("*.gguf")) else "model"
+
+
+def static_steps(asked: Asked) -> Iterator[Step]:
+    """The rules on headers and configs; then, unless only these were asked for, every value of the weights.
 
     UserError where an engine was asked for by name and is not installed.
     """
     wanted: list[Name] = [engine for engine in asked.engines if engine != "none"]
     if absent := [problem for name in wanted for problem in missing(name, "--engine")]:
         raise UserError(*absent)
-    adapter = _is_adapter(asked.folder)
-    rules = found("rules", lint(asked.folder, base=asked.base if adapter else None))
-    yield rules
-    if asked.static:
-        return
-    values = found("values", [] if adapter else scan(asked.folder))
-    yield values
-    if "refused" in (rules.state, values.state):
-        yield Step("loading", "skipped", "nothing is loaded before that is mended")
-        return
-    yield from load_attribute(_LOADING[adapter])(asked)
-
-
-def _is_adapter(folder: Path) -> bool:
-    return (folder / ADAPTER).is_file() and not (folder / CONFIG).is_file()
+    yield found("rules", lint(asked.folder, base=asked.base if kind(asked.folder) == "adapter" else None))
+    if not asked.static and kind(asked.folder) == "model":
+        yield found("values", scan(asked.folder))
 
 
 def _is_served(folder: Path) -> bool:
-    return (folder / CONFIG).is_file() or _is_adapter(folder) or any(folder.glob("*.gguf"))
+    return (folder / CONFIG).is_file() or kind(folder) != "model"

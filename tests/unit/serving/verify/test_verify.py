@@ -185,6 +185,13 @@ def test_adapter_that_does_nothing_is_refused(
     assert (code, steps["rules"]["state"]) == (1, "refused")
 
 
+def test_gguf_file_needs_a_source_to_be_compared_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "gguf").mkdir()
+    (tmp_path / "gguf" / "model.gguf").write_bytes(b"GGUF and then nothing")
+    code, steps = verify(capsys, tmp_path / "gguf")
+    assert (code, steps["rules"]["state"], steps["loading"]["state"]) == (1, "refused", "skipped")
+
+
 def test_every_format_of_an_export_is_looked_at(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
