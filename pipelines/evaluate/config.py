@@ -122,7 +122,10 @@ class Vllm(Config):
     environment: Annotated[str | None, RUNTIME] = Field(
         None, description="Its virtual environment; default: the one that `burnish doctor --install vllm` makes."
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "half", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="auto: that of the files; half: the same, but bfloat16 for float32, as quantised weights are.",
+    )
     arguments: dict[str, str | int | float | bool] = Field({}, description="Further arguments of `vllm serve`.")
 
 

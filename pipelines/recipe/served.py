@@ -49,7 +49,8 @@ def through_gates(recipe: Recipe, names: Names) -> tuple[list[Node], Scores]:
             _check_through(recipe, names, gate, judged, (*path, "through"))
         if recipe.evaluate is None or suite is None or export is None or not judged or len(names.problems) > before:
             continue
-        title, backend = judged_suite(gate), _backend(recipe.evaluate, names, str(gate.through))
+        title, part = judged_suite(gate), part_of(export)
+        backend = _backend(recipe.evaluate, names, str(gate.through), part != "")
         models: dict[str, Ref] = {"base": ServableRef("base")} if "base" in recipe.entries else {}
         for name, ref in (models | {judged.name: export}).items():
             config = evaluation(recipe, names, ServableRef(ref), suite, backend)
@@ -85,7 +86,7 @@ def _choice(
     limits: dict[str, float],
 ) -> Iterable[Node]:
     identity, title = f"export.{name}", suite_through(asked.suite, name)
-    backend = _backend(section, names, name)
+    backend = _backend(section, names, name, True)
     trials = []
     for level in ("", *asked.levels):
         export = ExportRef(part_id(identity, level) if level else identity)
@@ -159,9 +160,14 @@ def _check_through(recipe: Recipe, names: Names, gate: Gate, judged: Asked, path
         names.problems.append(at(recipe.origin(path), path, what, "", fix))
 
 
-def _backend(section: EvaluateSection, names: Names, export: str) -> Backend:
-    """vLLM, as the recipe sets it or as it is; in the type of the export, so that the base is served in it too."""
+def _backend(section: EvaluateSection, names: Names, export: str, in_fewer_bits: bool) -> Backend:
+    """vLLM, as the recipe sets it or as it is.
+
+    Whatever is compared is served in one type: that of the export, or where levels are compared the half precision
+    that these compute in.
+    """
     backend = section.backend if isinstance(section.backend, Vllm) else Vllm(kind="vllm")
     entry = names.entry(export)
-    dtype = entry.config.dtype if entry and entry.config else "keep"
+    stated = entry.config.dtype if entry and entry.config else "keep"
+    dtype = "half" if in_fewer_bits and stated in ("keep", "float32") else stated
     return backend if backend.dtype != "auto" or dtype == "keep" else backend.model_copy(update={"dtype": dtype})

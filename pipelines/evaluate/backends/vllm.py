@@ -32,7 +32,7 @@ def open_vllm(config: EvaluateConfig, model: Artifact) -> Iterator[Subject]:
     assert isinstance(backend, Vllm)
     _check_arguments(backend)
     environment = find_environment(backend)
-    dtype = _dtype(model.path) if backend.dtype == "auto" else backend.dtype
+    dtype = _dtype(model.path, backend.dtype)
     arguments = server_arguments(environment, backend, dtype, config.batch_size, _context(config, model))
     facts = {
         "backend": backend.kind,
@@ -63,11 +63,14 @@ def find_environment(backend: Vllm) -> Environment:
     return found
 
 
-def _dtype(folder: Path) -> str:
-    """The type of the weights; of quantised ones, which are kept in another, the one that is computed in."""
+def _dtype(folder: Path, asked: str) -> str:
+    """The type that is asked for; else that of the weights, or of quantised ones the type that is computed in."""
+    if asked not in ("auto", "half"):
+        return asked
     config = read_json(folder / CONFIG)
     quantised = "quantization_config" in config
-    return str(config.get("dtype") or config["torch_dtype"]) if quantised else str(describe(folder)["dtype"])
+    own = config.get("dtype") or config["torch_dtype"] if quantised else describe(folder)["dtype"]
+    return "bfloat16" if asked == "half" and own == "float32" else str(own)
 
 
 def _context(config: EvaluateConfig, model: Artifact) -> int | None:

@@ -83,7 +83,7 @@ def test_choice_measures_every_level_and_the_weights_as_vllm_serves_them(tmp_pat
     for export, scores in trials:
         measured, made = graph.nodes[scores].config, graph.nodes[export].config
         assert isinstance(measured, EvaluateConfig) and isinstance(made, QuantizeConfig)
-        assert (measured.model, measured.backend, measured.suite.drift) == (export, Vllm(kind="vllm"), {})
+        assert (measured.model, measured.backend, measured.suite.drift) == (export, Vllm(kind="vllm", dtype="half"), {})
         assert made.serve
 
 
@@ -121,13 +121,34 @@ def test_gate_through_an_export_judges_it_as_vllm_serves_it(tmp_path: Path) -> N
     for name, model in (("best", "export.ship.int8"), ("base", "base")):
         config = graph.nodes[f"evaluate.{name}@test.ship.int8"].config
         assert isinstance(config, EvaluateConfig)
-        assert (config.model, config.backend, list(config.suite.tasks)) == (model, Vllm(kind="vllm"), ["skill"])
+        assert (config.model, config.backend, list(config.suite.tasks)) == (
+            model,
+            Vllm(kind="vllm", dtype="half"),
+            ["skill"],
+        )
     assert waiting(graph) == []
 
 
 def test_what_is_judged_does_not_wait_for_the_verdict_and_the_rest_does(tmp_path: Path) -> None:
     graph = compiled(tmp_path, INT8, ("rule: improve, by", THROUGH))
     assert waiting(graph) == ["export.ship.int8"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "through", "dtype"),
+    [
+        ("formats: [int8]", "ship", "auto"),
+        ("formats: [int8], dtype: float32", "ship.int8", "half"),
+        ("formats: [int8], dtype: float16", "ship.int8", "float16"),
+    ],
+)
+def test_base_and_export_are_served_in_one_type(tmp_path: Path, settings: str, through: str, dtype: str) -> None:
+    change = ("rule: improve, by", f"rule: improve, through: {through}, by")
+    graph = compiled(tmp_path, f"  ship: {{model: best, {settings}}}\n", change)
+    for model in ("base", "best"):
+        config = graph.nodes[f"evaluate.{model}@test.{through}"].config
+        assert isinstance(config, EvaluateConfig) and isinstance(config.backend, Vllm)
+        assert config.backend.dtype == dtype
 
 
 def test_gate_through_the_choice_waits_for_nothing(tmp_path: Path) -> None:

@@ -48,6 +48,16 @@ def test_model_is_served_in_the_dtype_of_its_files(environment, tmp_path, dtype)
     assert arguments[arguments.index("--max-model-len") + 1] == "66"
 
 
+@pytest.mark.parametrize(("own", "served"), [("float32", "bfloat16"), ("float16", "float16")])
+def test_half_precision_is_that_of_quantised_weights(environment, tmp_path, own, served):
+    folder = pico.save_model(tmp_path / "model", 0, dtype=DTYPES[own])
+    asked = {"model": "m", "suite": SUITE, "backend": backend(environment, dtype="half")}
+    with pytest.raises(UserError, match="the head is too small"):
+        open_vllm(EvaluateConfig.model_validate(asked), Artifact("m", "model", folder, "k")).__enter__()
+    arguments = told()[0]["arguments"]
+    assert arguments[arguments.index("--dtype") + 1] == served
+
+
 def test_quantised_weights_are_served_in_the_dtype_that_is_computed_in(environment, tmp_path):
     folder = pico.save_model(tmp_path / "model", 0, dtype=DTYPES["bfloat16"])
     config = json.loads((folder / "config.json").read_text())
