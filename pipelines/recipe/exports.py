@@ -5,12 +5,13 @@ from pipelines.engine.stage import DatasetRef, ExportRef, ModelRef, WeightsRef
 from pipelines.errors import Problem
 from pipelines.export.config import STAGE as EXPORT
 from pipelines.export.config import ExportConfig, ExportEntry
-from pipelines.quantize.config import CALIBRATED, LEVELS, QUANTIZE, QuantizeConfig
+from pipelines.quantize.config import CALIBRATED, LEVELS, QUANTIZE, QuantizeConfig, maker_of
 from pipelines.recipe.formats import levels, part_id
 from pipelines.recipe.mistakes import at
 from pipelines.recipe.names import Names, kind_of, word
 from pipelines.recipe.recipe import Entry, Recipe
 from pipelines.recipe.shape import Path
+from pipelines.serving.environments import pinned
 
 _ADAPTER = "adapter"
 
@@ -39,6 +40,7 @@ def _quantised(identity: str, entry: ExportEntry, level: str, rows: DatasetRef |
         export=ExportRef(identity),
         level=level,
         calibration=rows if calibrated else None,
+        maker=pinned(maker_of(level)),
         serve=level in LEVELS and (tried or "vllm" in entry.engines),
         **looked,
     )

@@ -122,6 +122,11 @@ def pins(name: Name, cuda: bool) -> tuple[str, ...]:
     return tuple(pin.removesuffix("+cpu") for pin in chosen) if sys.platform == "darwin" else chosen
 
 
+def pinned(name: Name) -> str:
+    """What the environment is for, as `name==version`: the same on every system."""
+    return ENVIRONMENTS[name].cuda[0]
+
+
 def outdated(found: Environment, pins: Iterable[str]) -> list[str]:
     """The pins, as `name==version`, that an environment departs from; empty where it is as wanted."""
     return [pin for pin in pins if not _meets(found.versions, pin)]

