@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from pipelines.errors import wrong
-from pipelines.quantize.outside import ask
 from pipelines.serving.environments import Environment
 from pipelines.serving.findings import Finding
+from pipelines.serving.scripts import ask
 
 _WHERE = "formats"
 _MUCH = 0.1

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from pipelines.errors import wrong
 from pipelines.hf.folder import CARD, CONFIG, describe, read_json
 from pipelines.hf.safetensors import INDEX
-from pipelines.quantize.outside import ask
 from pipelines.quantize.schemes import FOUR_BITS, group_size, recipe
 from pipelines.serving.environments import Environment
+from pipelines.serving.scripts import ask
 
 SERVING = "SERVING.json"
 _OWN = (CONFIG, CARD, SERVING, INDEX)

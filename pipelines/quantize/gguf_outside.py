@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from pipelines.errors import wrong
-from pipelines.quantize.outside import ask
 from pipelines.serving.environments import Environment
+from pipelines.serving.scripts import ask
 
 _UNKNOWN = {
     "converter": (

@@ -31,19 +31,19 @@ def reload(folder: Path) -> Reloaded:
     """Load the folder in a new process. UserError with that process's own words where it cannot."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", _CHILD, str(folder), scratch]
-        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
         if done.returncode:
-            raise wrong(str(folder), "cannot be loaded", last_line(done), "Check its config.json")
+            raise wrong(str(folder), "cannot be loaded", _last_line(done), "Check its config.json")
         return read_answer(Path(scratch))
 
 
-def environment() -> dict[str, str]:
+def _environment() -> dict[str, str]:
     """No network, as many threads as here; they wait asleep, for spinning doubles what a busy machine takes."""
     own = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
     return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **own}
 
 
-def last_line(done: subprocess.CompletedProcess[str]) -> str:
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
     """What a process that failed said last."""
     return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
 

@@ -1,21 +1,18 @@
 """A folder loaded by transformers 4 in its own environment, and whether it means the same there."""
 
-import json
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import load_file
 
-from pipelines.errors import Problem, UserError, wrong
+from pipelines.errors import Problem, UserError
 from pipelines.hf.markers import DAY
 from pipelines.serving.environments import Environment
-from pipelines.serving.look.fresh import Reloaded, last_line
-from pipelines.serving.look.fresh import environment as variables
+from pipelines.serving.look.fresh import Reloaded
 from pipelines.serving.look.parity import PROMPTS, compare, summation
+from pipelines.serving.scripts import ask
 
-_SCRIPT = Path(__file__).parents[1] / "outside" / "transformers4.py"
 _FACTS = ("prompts", "plain", "template", "dtype", "architecture", "tied")
 
 
@@ -27,9 +24,10 @@ def in_transformers4(environment: Environment, folder: Path, prompts: list[list[
 def folders_in_transformers4(environment: Environment, folders: Mapping[Path, list[list[int]]]) -> list[Reloaded]:
     """The same of several folders in one process. UserError with a problem for each that cannot be loaded whole."""
     asked = [{"folder": str(folder.absolute()), "prompts": prompts} for folder, prompts in folders.items()]
-    request = {"questions": PROMPTS, "day": [DAY.year, DAY.month, DAY.day], "folders": asked}
     with tempfile.TemporaryDirectory() as scratch:
-        return _read(list(folders), _ask(environment, request, Path(scratch)), Path(scratch))
+        request = {"questions": PROMPTS, "day": [DAY.year, DAY.month, DAY.day], "folders": asked, "out": scratch}
+        answers = ask(environment, "transformers4.py", request, "folders")["folders"]
+        return _read(list(folders), answers, Path(scratch))
 
 
 def disagreements(before: Reloaded, after: Reloaded, where: str) -> list[Problem]:
@@ -45,17 +43,6 @@ def disagreements(before: Reloaded, after: Reloaded, where: str) -> list[Problem
         got = f"max |dlogit| {apart.largest:.3g}"
         found.append(Problem(where, "transformers 4 computes other logits", got, fix))
     return found
-
-
-def _ask(environment: Environment, request: object, scratch: Path) -> list[dict[str, object]]:
-    (scratch / "request.json").write_text(json.dumps(request), encoding="utf-8")
-    command = [str(environment.python), "-I", str(_SCRIPT), str(scratch / "request.json"), str(scratch)]
-    done = subprocess.run(command, env=variables(), capture_output=True, text=True, check=False)
-    if done.returncode:
-        fix = "Install it again: burnish doctor --install transformers4"
-        raise wrong(str(environment.folder), "its transformers does not run", last_line(done), fix)
-    answers: list[dict[str, object]] = json.loads((scratch / "answer.json").read_text(encoding="utf-8"))
-    return answers
 
 
 def _read(folders: list[Path], answers: list[dict[str, object]], scratch: Path) -> list[Reloaded]:

@@ -1,9 +1,10 @@
 """Model folders as transformers 4 sees them.
 
-`python transformers4.py REQUEST OUT`, in an environment with transformers 4. REQUEST is a JSON file
-`{"questions": [text], "day": [year, month, day], "folders": [{"folder": path, "prompts": [[id]]}]}`; written are
-`OUT/answer.json`, a list with the facts or the `problem` of each folder, and `OUT/0.safetensors` and so on, the logits
-of its prompts in float32.
+    python -P transformers4.py REQUEST ANSWER
+
+REQUEST is a JSON file `{"questions": [text], "day": [year, month, day], "folders": [{"folder": path, "prompts":
+[[id]]}], "out": path}`. ANSWER gets `{"folders": [facts or {"problem": text}]}`; the folder `out` gets
+`0.safetensors` and so on, the logits of each folder's prompts in float32, named 0, 1 and so on.
 """
 
 import datetime
@@ -16,23 +17,25 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 _REPORTS = ("missing_keys", "unexpected_keys", "mismatched_keys")
 
 
-def main(request: Path, out: Path) -> None:
+def main(request: Path, answer: Path) -> None:
     """Look at every folder; one that cannot be loaded says why and does not keep the others from being looked at."""
     asked = json.loads(request.read_text(encoding="utf-8"))
+    logging.disable_progress_bar()
     day = datetime.date(*asked["day"])
     answers = []
     for at, item in enumerate(asked["folders"]):
         try:
-            answers.append(look(item, asked["questions"], day, out / f"{at}.safetensors"))
+            answers.append(look(item, asked["questions"], day, Path(asked["out"]) / f"{at}.safetensors"))
         except Exception as error:  # whatever transformers raises for a folder is what is to be told of it
             answers.append({"problem": " ".join(f"{type(error).__name__}: {error}".split())})
         gc.collect()
-    (out / "answer.json").write_text(json.dumps(answers), encoding="utf-8")
+    answer.write_text(json.dumps({"folders": answers}), encoding="utf-8")
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""A script run under another environment's Python for as long as this process lives, its progress passed on."""
+"""A script of `outside/`, run under another environment's Python for as long as this process lives."""
 
 import functools
 import json
@@ -16,11 +16,12 @@ from pipelines.engine.progress import progress
 from pipelines.errors import wrong
 from pipelines.serving.environments import Environment
 
-SCRIPTS = Path(__file__).parents[1] / "serving" / "outside"
+SCRIPTS = Path(__file__).parent / "outside"
 _LOG = "all that it said is in the log of the stage"
 _SETTINGS = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
     "DO_NOT_TRACK": "1",
     # Sets of names are walked in the order of their hashes, which would be another in every process.
@@ -57,7 +58,7 @@ def ask(environment: Environment, script: str, request: Mapping[str, Any], unit:
             raise _ended(environment, process.returncode)
         said: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     if "problem" in said:
-        raise wrong(environment.name, "cannot do this", str(said["problem"])[:300], f"Take another level; {_LOG}")
+        raise wrong(environment.name, "cannot do this", str(said["problem"])[:300], f"Look why: {_LOG}")
     return said
 
 
