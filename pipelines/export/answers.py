@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import wrong
-from pipelines.export.written import Check
 from pipelines.hf.folder import CONFIG, GENERATION, chat_template, id_list, read_json
 from pipelines.hf.models import load_tokenizer
+from pipelines.serving.findings import Check
 from pipelines.serving.look.fresh import Reloaded
 from pipelines.serving.look.live import Live
 from pipelines.serving.look.parity import compare, folder_logits, plain_ids, prompt_ids, summation

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 from pipelines.engine.digest import file_digest
 from pipelines.export.adapter import Origin
 from pipelines.export.write import write_json
-from pipelines.export.written import Check
 from pipelines.hf.folder import CARD
-from pipelines.serving.findings import Finding
+from pipelines.serving.findings import Check, Finding
 
 SERVING = "SERVING.json"
 _TAGS = ("burnish", "text-generation")

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.errors import UserError, wrong
-from pipelines.export.written import Check
 from pipelines.serving.environments import Environment, require
+from pipelines.serving.findings import Check
 from pipelines.serving.look import transformers4
 from pipelines.serving.look.fresh import Reloaded
 from pipelines.serving.look.live import Live

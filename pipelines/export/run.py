@@ -12,9 +12,8 @@ from pipelines.export.engines import ByName, Seen
 from pipelines.export.job import Job, Shipped, open_job, ship_adapter
 from pipelines.export.stories import adapter_name, document, stories
 from pipelines.export.write import is_tied, positions, write_folder
-from pipelines.export.written import Check
 from pipelines.hf.folder import CONFIG, read_json
-from pipelines.serving.findings import Finding
+from pipelines.serving.findings import Check, Finding
 from pipelines.serving.look.fresh import Reloaded, reload
 from pipelines.serving.look.live import Live, live_logits
 

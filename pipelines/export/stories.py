@@ -10,9 +10,8 @@ from pipelines.export.card import Proof, Story, write_serving
 from pipelines.export.engines import Seen
 from pipelines.export.job import Job, Shipped
 from pipelines.export.write import positions, write_json
-from pipelines.export.written import Check
 from pipelines.hf.folder import CONFIG, describe, licence_of, read_json
-from pipelines.serving.findings import Finding
+from pipelines.serving.findings import Check, Finding, verification
 
 _VERSIONS = ("torch", "transformers", "tokenizers", "safetensors")
 
@@ -76,9 +75,7 @@ def document(
         write_serving(folder, story, proof)
     ours = {"adapter": {"shipped": shipped.folder is not None, "why": list(shipped.why)}}
     asked = ours if job.config.ship_adapter else {}
-    listed = [{key: value for key, value in one._asdict().items() if key != "severity"} for one in warnings]
-    found = {"checks": [check._asdict() for check in checks], "warnings": listed, **asked}
-    write_json(job.folder.with_name("verification.json"), found)
+    write_json(job.folder.with_name("verification.json"), verification(checks, warnings) | asked)
     return {**_metrics(job, told[job.folder], checks), "warnings": len(warnings), **asked}
 
 

@@ -1,24 +1,16 @@
 """What must hold of the files of an export, before anything is loaded from them."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
-from pipelines.errors import UserError, wrong
+from pipelines.errors import wrong
 from pipelines.hf.folder import TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, chat_template, read_json
 from pipelines.hf.rewrite import FLOATS, chunks
 from pipelines.hf.safetensors import tensor_map
-from pipelines.serving.findings import Finding, errors, warnings
+from pipelines.serving.findings import Check, Finding, below, require_none, warnings
 from pipelines.serving.lint.folder import lint
 from pipelines.serving.lint.values import scan
-
-
-class Check(NamedTuple):
-    """A check that held, and the words or the number that say what it saw."""
-
-    name: str
-    saw: str | float
 
 
 def same_words(model: Path, base: Path) -> Check:
@@ -69,13 +61,7 @@ def sound(folder: Path, base: Path | None = None) -> list[Finding]:
 
     UserError with every error among what they found. Places are told from the folder that `folder` lies in.
     """
-    found = [_nearby(finding, folder.parent) for finding in [*lint(folder, base=base), *([] if base else scan(folder))]]
-    if refused := errors(found):
-        raise UserError(*(finding.problem for finding in refused))
+    found = [*lint(folder, base=base), *([] if base else scan(folder))]
+    found = [below(finding, folder.parent) for finding in found]
+    require_none(found)
     return warnings(found)
-
-
-def _nearby(finding: Finding, root: Path) -> Finding:
-    """The finding without the place of the folder on this machine."""
-    rule, severity, *said = finding
-    return Finding(rule, severity, *(text.replace(f"{root}/", "") for text in said))

@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.engine.digest import file_digest
 from pipelines.hf.folder import CARD, CONFIG, licence_of, read_json
 from pipelines.quantize.compressed import SERVING, write_json
-from pipelines.quantize.made import Check
+from pipelines.serving.findings import Check
 
 _POSITIONS = "max_position_embeddings"
 

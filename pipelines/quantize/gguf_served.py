@@ -14,8 +14,8 @@ from pipelines.hf.stops import turn_end
 from pipelines.quantize.checked import Distance
 from pipelines.quantize.gguf_outside import served
 from pipelines.quantize.gguf_words import CONVERSATIONS, DECOMPOSED, Expected, expected, misread
-from pipelines.quantize.made import Check
 from pipelines.serving.environments import Environment
+from pipelines.serving.findings import Check
 from pipelines.serving.look.parity import folder_logits, prompt_ids
 
 TOLERANCES = {"gguf_f16": 0.01, "gguf_q8_0": 0.1}

@@ -3,14 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pipelines.serving.findings import Finding
-
-
-class Check(NamedTuple):
-    """A check that held, and the words or the number that say what it saw."""
-
-    name: str
-    saw: str | float
+from pipelines.serving.findings import Check, Finding
 
 
 class Made(NamedTuple):

@@ -12,9 +12,9 @@ from pipelines.quantize import beside, checked, compressed, rows, schemes, serve
 from pipelines.quantize.compressed import write_json
 from pipelines.quantize.config import CALIBRATED, GGUF, QuantizeConfig
 from pipelines.quantize.gguf import convert
-from pipelines.quantize.made import Check, Made
+from pipelines.quantize.made import Made
 from pipelines.serving.environments import require
-from pipelines.serving.findings import Finding, require_none
+from pipelines.serving.findings import Check, below, require_none, verification, warnings
 from pipelines.serving.lint.folder import lint
 from pipelines.serving.look.parity import folder_logits, prompt_ids
 
@@ -31,17 +31,9 @@ def run(config: QuantizeConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]
     folder, out = export.path / str(export.metrics["folder"]), out_dir / config.level
     out.mkdir()
     made = MAKERS[config.level](config, inputs, folder, out)
-    made = made._replace(warnings=[portable(finding, out_dir) for finding in made.warnings])
-    told = [{key: value for key, value in one._asdict().items() if key != "severity"} for one in made.warnings]
-    found = {"checks": [check._asdict() for check in made.checks], "warnings": told}
-    write_json(out_dir / "verification.json", found)
+    made = made._replace(warnings=[below(finding, out_dir) for finding in made.warnings])
+    write_json(out_dir / "verification.json", verification(made.checks, made.warnings))
     return metrics(folder, out, made)
-
-
-def portable(finding: Finding, out_dir: Path) -> Finding:
-    """The finding with paths that begin where the artifact does."""
-    where, what, got, fix = (part.replace(f"{out_dir}/", "") for part in finding.problem)
-    return Finding(finding.rule, finding.severity, where, what, got, fix)
 
 
 def metrics(folder: Path, out: Path, made: Made) -> dict[str, Any]:
@@ -88,7 +80,7 @@ def _compressed(config: QuantizeConfig, inputs: Inputs, folder: Path, out: Path)
         versions,
         [*checks, *seen.checks],
     )
-    told += [finding for finding in lint(out) if finding.severity == "W"]
+    told += warnings(lint(out))
     return Made([*checks, *seen.checks], told, apart.kl, apart.agreement, *seen[1:], versions)
 
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 
 from pipelines.errors import wrong
-from pipelines.quantize.made import Check
 from pipelines.serving.environments import Environment
+from pipelines.serving.findings import Check
 from pipelines.serving.vllm.ask import round_trip, speed, weights_bytes
 from pipelines.serving.vllm.client import Client, ask
 from pipelines.serving.vllm.flags import flags

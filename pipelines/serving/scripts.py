@@ -35,7 +35,7 @@ _SETTINGS = {
 def ask(environment: Environment, script: str, request: Mapping[str, Any], unit: str) -> dict[str, Any]:
     """What `script` answers to the request. `unit` names what it counts on its way.
 
-    UserError in one line, with its last error, where it fails or is killed.
+    UserError in one line where it gives up, fails or is killed.
     """
     with tempfile.TemporaryDirectory() as scratch:
         asked, answer = Path(scratch) / "request.json", Path(scratch) / "answer.json"

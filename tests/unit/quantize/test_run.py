@@ -14,9 +14,8 @@ from pipelines.engine.stage import Artifact
 from pipelines.errors import UserError
 from pipelines.hf.rows import Row, write_rows
 from pipelines.quantize.config import GGUF, LEVELS, QuantizeConfig
-from pipelines.quantize.run import MAKERS, portable, run
+from pipelines.quantize.run import MAKERS, run
 from pipelines.serving.environments import find
-from pipelines.serving.findings import Finding
 from pipelines.serving.lint.folder import lint
 from tests import pico
 
@@ -60,11 +59,6 @@ def digests(folder: Path) -> dict[str, str]:
 
 def test_makers_know_every_level():
     assert set(MAKERS) == {*LEVELS, *GGUF}
-
-
-def test_portable_finding_names_no_folder_of_this_machine(tmp_path: Path):
-    finding = Finding("x", "W", f"{tmp_path}/int8/config.json", "what", "", f"chmod {tmp_path}/int8/a")
-    assert portable(finding, tmp_path) == Finding("x", "W", "int8/config.json", "what", "", "chmod int8/a")
 
 
 def test_calibrated_level_without_rows_is_refused(tmp_path: Path, export: Artifact, monkeypatch: pytest.MonkeyPatch):
