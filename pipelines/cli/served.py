@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.engine.stage import Artifact
-
-_SERVING = "SERVING.json"
+from pipelines.serving.beside import SERVING
 
 
 def where(artifact: Artifact) -> Iterator[str]:
@@ -26,7 +25,7 @@ def shown(path: Path) -> str:
 
 def _command(folder: Path) -> list[str]:
     """What SERVING.json says; nothing where vLLM does not serve the folder."""
-    file = folder / _SERVING
+    file = folder / SERVING
     told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     command: list[str] = told.get("vllm", {}).get("command", [])
     return command

@@ -6,8 +6,7 @@ from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any, NamedTuple
 
 from pipelines.engine.stage import Artifact
-from pipelines.export.write import write_json
-from pipelines.hf.folder import LICENCE_FILES, companions, read_json
+from pipelines.hf.folder import LICENCE_FILES, companions, read_json, write_json
 from pipelines.serving.lint.adapter import unservable
 from pipelines.serving.vllm.flags import adapter_flags
 

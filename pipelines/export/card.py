@@ -4,14 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipelines.engine.digest import file_digest
 from pipelines.export.adapter import Origin
-from pipelines.export.write import write_json
-from pipelines.hf.folder import CARD
+from pipelines.hf.folder import CARD, write_json
+from pipelines.serving import beside
+from pipelines.serving.beside import SERVING, digests
 from pipelines.serving.findings import Check, Finding
-
-SERVING = "SERVING.json"
-_TAGS = ("burnish", "text-generation")
 
 
 class Story(NamedTuple):
@@ -55,33 +52,19 @@ def card(story: Story) -> str:
         f"Serve it, from inside this folder:\n\n```\n{' '.join(story.command)}\n```",
         f"`{SERVING}` holds the checksums, the versions and what was verified.",
     ]
-    return "\n".join(_front(story)) + "\n\n" + "\n\n".join(lines) + "\n"
-
-
-def _front(story: Story) -> list[str]:
-    """The hub links `base_model` to a repository: a name from elsewhere would be a broken link."""
-    return [
-        "---",
-        f"library_name: {story.library}",
-        *([f"license: {story.licence.lower()}"] if story.licence else []),
-        *([f"base_model: {story.base.name}"] if story.base.is_on_hub else []),
-        "pipeline_tag: text-generation",
-        "tags:",
-        *(f"- {tag}" for tag in _TAGS),
-        "---",
-    ]
+    base = story.base.name if story.base.is_on_hub else None
+    return beside.card(beside.head(story.library, story.licence, base), lines)
 
 
 def write_serving(folder: Path, story: Story, proof: Proof) -> None:
     """SERVING.json: how to serve the folder, every file with its sha256, and what was verified with which versions."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SERVING)
     told = {
         "vllm": {"command": list(story.command), "verified_with": list(proof.verified_with)},
         "model": dict(story.facts),
         "versions": dict(proof.versions),
         "verified": {check.name: check.saw for check in proof.checks},
         "warnings": [finding.rule for finding in proof.warnings],
-        "files": {path.name: file_digest(path) for path in files},
+        "files": digests(folder),
     }
     write_json(folder / SERVING, told)
     (folder / SERVING).chmod(0o644)

@@ -11,8 +11,8 @@ from pipelines.export.config import ExportConfig
 from pipelines.export.engines import ByName, Seen
 from pipelines.export.job import Job, Shipped, open_job, ship_adapter
 from pipelines.export.stories import adapter_name, document, stories
-from pipelines.export.write import is_tied, positions, write_folder
-from pipelines.hf.folder import CONFIG, read_json
+from pipelines.export.write import is_tied, write_folder
+from pipelines.hf.folder import CONFIG, positions, read_json
 from pipelines.serving.findings import Check, Finding
 from pipelines.serving.look.fresh import Reloaded, reload
 from pipelines.serving.look.live import Live, live_logits

@@ -9,8 +9,8 @@ from pipelines.export import adapter, answers
 from pipelines.export.card import Proof, Story, write_serving
 from pipelines.export.engines import Seen
 from pipelines.export.job import Job, Shipped
-from pipelines.export.write import positions, write_json
-from pipelines.hf.folder import CONFIG, describe, licence_of, read_json
+from pipelines.hf.folder import describe, licence_of, write_json
+from pipelines.serving.beside import arguments
 from pipelines.serving.findings import Check, Finding, verification
 
 _VERSIONS = ("torch", "transformers", "tokenizers", "safetensors")
@@ -20,7 +20,7 @@ def stories(job: Job, shipped: Shipped) -> dict[Path, Story]:
     """A story for each folder, the merged weights first."""
     licence = licence_of(job.model.path) or licence_of(job.base.path) or job.base.metrics.get("licence")
     facts = {**describe(job.folder), "licence": licence}
-    command = ["vllm", "serve", ".", *_arguments(job)]
+    command = ["vllm", "serve", ".", *arguments(job.folder, job.dtype)]
     notes = [f"Note on the base: {note}" for note in job.base.metrics.get("notes", [])]
     about = [_about(shipped)] if job.config.ship_adapter else []
     origin = adapter.origin(job.base)
@@ -35,7 +35,7 @@ def _of_adapter(job: Job, folder: Path) -> Story:
     name, origin = adapter_name(job), adapter.origin(job.parent)
     licence = licence_of(job.parent.path) or job.parent.metrics.get("licence")
     facts = {**describe(job.parent.path), "licence": licence}
-    command = ["vllm", "serve", origin.name, *_arguments(job), *adapter.serve_arguments(folder, name)]
+    command = ["vllm", "serve", origin.name, *arguments(job.folder, job.dtype), *adapter.serve_arguments(folder, name)]
     note = f"A LoRA adapter of {origin.name}; requests name it {name}"
     return Story(job.adapter.name, "peft", licence, origin, facts, [note], command)
 
@@ -43,12 +43,6 @@ def _of_adapter(job: Job, folder: Path) -> Story:
 def adapter_name(job: Job) -> str:
     """What requests call the adapter: the last part of its entry's name."""
     return job.adapter.name.rpartition(".")[2] if job.adapter else ""
-
-
-def _arguments(job: Job) -> list[str]:
-    """The type is named because engines would cast float32 weights to half precision by themselves."""
-    length = positions(read_json(job.folder / CONFIG))
-    return ["--dtype", job.dtype, *([] if length is None else ["--max-model-len", str(length)])]
 
 
 def _about(shipped: Shipped) -> str:
@@ -69,8 +63,8 @@ def document(
     versions = {name: version(name) for name in _VERSIONS}
     versions |= {name: value for one in seen for name, value in one.versions.items()}
     checks = [*checks, *(check for one in seen for check in one.checks)]
-    arguments = next((one.arguments for one in seen if one.arguments), ())
-    proof = Proof(versions, checks, warnings, arguments)
+    told_to_vllm = next((one.arguments for one in seen if one.arguments), ())
+    proof = Proof(versions, checks, warnings, told_to_vllm)
     for folder, story in told.items():
         write_serving(folder, story, proof)
     ours = {"adapter": {"shipped": shipped.folder is not None, "why": list(shipped.why)}}

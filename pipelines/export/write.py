@@ -1,10 +1,8 @@
 """A model folder written as it is shipped: weights, configs for every reader, tokenizer, licence."""
 
-import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from transformers import AutoConfig
 
@@ -18,14 +16,15 @@ from pipelines.hf.folder import (
     TOKENIZER_CONFIG,
     chat_template,
     companions,
+    positions,
     read_json,
+    write_json,
 )
 from pipelines.hf.models import load_tokenizer
 from pipelines.hf.rewrite import chunks, rewrite
 from pipelines.hf.safetensors import Located, tensor_map
 from pipelines.hf.stops import stopping
 
-_POSITIONS = ("max_position_embeddings", "n_positions")
 _HEAD = "lm_head.weight"
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 
@@ -65,12 +64,6 @@ def _write_configs(model: Path, out: Path, dtype: str, tied: bool) -> None:
         (out / TEMPLATE).write_bytes(template.encode())
 
 
-def positions(config: dict[str, Any]) -> int | None:
-    """The longest sequence of a model, in tokens, where its config says so."""
-    known = [part[name] for part in (config, config.get("text_config") or {}) for name in _POSITIONS if part.get(name)]
-    return int(known[0]) if known else None
-
-
 def is_tied(folder: Path) -> bool:
     """Whether the head is the embedding. The config's class knows, where the file leaves it to the default."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -93,7 +86,3 @@ def _same(one: Located, other: Located) -> bool:
     if one.info.shape != other.info.shape or one.info.dtype != other.info.dtype:
         return False
     return all(bool((left == right).all()) for left, right in zip(chunks(one), chunks(other), strict=True))
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

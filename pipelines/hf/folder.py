@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ TOKENIZER_FILES = (
 CHECKPOINTS = "checkpoints"
 """Folder inside what a training run made: the weights of earlier steps, as step-000040 and so on."""
 LICENCE_FILES = re.compile(r"(licen[cs]e|notice|copying|use_policy)(\W.*)?$", re.IGNORECASE)
+_POSITIONS = ("max_position_embeddings", "n_positions")
 DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64"}
 
 
@@ -133,6 +134,17 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise wrong(str(path), "is not a JSON object", type(value).__name__, "Download or save the file again")
     return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object as the files of models are written."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def positions(config: Mapping[str, Any]) -> int | None:
+    """The longest sequence that a model takes, in tokens, where its config says so."""
+    known = [part[name] for part in (config, config.get("text_config") or {}) for name in _POSITIONS if part.get(name)]
+    return int(known[0]) if known else None
 
 
 def vocabulary_of(folder: Path) -> dict[str, int]:

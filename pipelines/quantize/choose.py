@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipelines.engine.stage import Artifact, Inputs
-from pipelines.engine.store import write_json
+from pipelines.hf.folder import write_json
 from pipelines.hf.links import link
 from pipelines.quantize.config import ChooseConfig
 from pipelines.stats.drops import drop

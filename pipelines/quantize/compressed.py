@@ -1,19 +1,18 @@
 """A level of compressed-tensors: made by llm-compressor, with the files of the export around the weights."""
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipelines.errors import wrong
-from pipelines.hf.folder import CARD, CONFIG, describe, read_json
+from pipelines.hf.folder import CARD, CONFIG, describe, read_json, write_json
 from pipelines.hf.safetensors import INDEX
 from pipelines.quantize.schemes import FOUR_BITS, group_size, recipe
+from pipelines.serving.beside import SERVING
 from pipelines.serving.environments import Environment
 from pipelines.serving.scripts import ask
 
-SERVING = "SERVING.json"
 _OWN = (CONFIG, CARD, SERVING, INDEX)
 
 
@@ -65,7 +64,3 @@ def merged(export: Mapping[str, Any], compressed: Mapping[str, Any], dtype: str)
     if "text_config" in export:
         told["text_config"] = {**export["text_config"], **common}
     return dict(sorted(told.items()))
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

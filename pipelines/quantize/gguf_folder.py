@@ -5,16 +5,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipelines.engine.digest import file_digest
-from pipelines.engine.store import write_json
 from pipelines.hf.chat import special_tokens
-from pipelines.hf.folder import CARD, CONFIG, GENERATION, LICENCE_FILES, companions, describe, licence_of, read_json
+from pipelines.hf.folder import (
+    CARD,
+    CONFIG,
+    GENERATION,
+    LICENCE_FILES,
+    companions,
+    describe,
+    licence_of,
+    positions,
+    read_json,
+    write_json,
+)
 from pipelines.hf.markers import Messages, chat_template, rendered
 from pipelines.quantize.go_template import GoTemplate, Unfaithful, go_template
 from pipelines.quantize.modelfile import Unwritable, modelfile, parameters
+from pipelines.serving.beside import SERVING, card, digests, head
 from pipelines.serving.findings import Finding
 
-MODELFILE, SERVING = "Modelfile", "SERVING.json"
+MODELFILE = "Modelfile"
 _PLAIN = GoTemplate("{{ .Prompt }}", "", ())
 
 
@@ -28,14 +38,13 @@ class Ollama(NamedTuple):
 def ollama(folder: Path, file: Path, tokenizer: Any, stops: tuple[int, ...], added: str) -> Ollama:
     """The Modelfile for `file`, made of the export in `folder`; `added` is what llama.cpp opens every prompt with."""
     config, generation = read_json(folder / CONFIG), _generation(folder)
-    positions = (config.get("text_config") or config).get("max_position_embeddings")
     try:
         written = chat(tokenizer, added) if tokenizer.chat_template else _PLAIN
         text = modelfile(
             file.name,
             written.template,
             [str(tokenizer.convert_ids_to_tokens(stop)) for stop in stops],
-            parameters(generation, positions),
+            parameters(generation, positions(config)),
             written.system,
             _licence(folder),
         )
@@ -84,7 +93,7 @@ def write_folder(
         "model": describe(folder),
         "versions": dict(versions),
         "verified": dict(verified),
-        "files": {path.name: file_digest(path) for path in sorted(out.iterdir())},
+        "files": digests(out),
     }
     write_json(out / SERVING, serving)
     for path in out.iterdir():
@@ -92,28 +101,20 @@ def write_folder(
 
 
 def _card(folder: Path, name: str, made: Ollama) -> str:
-    licence = licence_of(folder)
-    front = ["---", "library_name: gguf", *([f"license: {licence.lower()}"] if licence else []), "---", ""]
-    lines = [
-        *front,
+    paragraphs = [
         f"# {name}",
-        "",
-        "Made with Burnish; `SERVING.json` holds the checksums and what was verified.",
-        "",
+        f"Made with Burnish; `{SERVING}` holds the checksums and what was verified.",
+        f"With llama.cpp:\n\n    {' '.join(_llama_server(name + '.gguf'))}",
     ]
-    lines += ["With llama.cpp:", "", f"    {' '.join(_llama_server(name + '.gguf'))}", ""]
     if made.text is None:
-        lines += [f"There is no Modelfile, for Ollama cannot write the model's prompts: {made.notes[0]}.", ""]
+        paragraphs.append(f"There is no Modelfile, for Ollama cannot write the model's prompts: {made.notes[0]}.")
     else:
-        lines += [
-            "With Ollama, in this folder:",
-            "",
-            f"    {' '.join(_ollama(name))}",
-            f"    ollama run {name.lower()}",
-            "",
+        run = f"    {' '.join(_ollama(name))}\n    ollama run {name.lower()}"
+        paragraphs.append(f"With Ollama, in this folder:\n\n{run}")
+        paragraphs += [
+            f"Under Ollama {note}, where the model's own chat template does otherwise." for note in made.notes
         ]
-        lines += [f"Under Ollama {note}, where the model's own chat template does otherwise." for note in made.notes]
-    return "\n".join(lines).rstrip("\n") + "\n"
+    return card(head("gguf", licence_of(folder)), paragraphs)
 
 
 def _llama_server(file: str) -> list[str]:

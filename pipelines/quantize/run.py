@@ -6,10 +6,9 @@ from typing import Any
 
 from pipelines.engine.stage import Inputs
 from pipelines.errors import wrong
-from pipelines.hf.folder import describe, vocabulary_size
+from pipelines.hf.folder import describe, vocabulary_size, write_json
 from pipelines.hf.models import load_tokenizer
 from pipelines.quantize import beside, checked, compressed, rows, schemes, served
-from pipelines.quantize.compressed import write_json
 from pipelines.quantize.config import CALIBRATED, GGUF, QuantizeConfig
 from pipelines.quantize.gguf import convert
 from pipelines.quantize.made import Made

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipelines.errors import wrong
-from pipelines.hf.folder import CONFIG, read_json
+from pipelines.hf.folder import CONFIG, positions, read_json
 from pipelines.serving.environments import Environment
 from pipelines.serving.vllm.ask import prompt_logprobs, round_trip
 from pipelines.serving.vllm.flags import flags
@@ -52,7 +52,9 @@ def prove(
     """
     beside = dict(adapters or {})
     longest = max(map(len, prompts))
-    arguments = flags(environment, dtype, _ROWS, min(_positions(folder), max(_CONTEXT, longest + 1)))
+    arguments = flags(
+        environment, dtype, _ROWS, min(positions(read_json(folder / CONFIG)) or _CONTEXT, max(_CONTEXT, longest + 1))
+    )
     where = str(folder)
     with live.serve(folder, arguments, {name: one.folder for name, one in beside.items()}, where=where) as client:
         said = prompt_logprobs(client, NAME, prompts)
@@ -65,13 +67,6 @@ def prove(
                 raise wrong(str(one.folder), "vLLM serves the adapter as the base itself", "", fix)
         trip = round_trip(environment, client, NAME, list(beside))
     return Proof(tuple(arguments), apart, sum(map(len, said)), _ended(trip))
-
-
-def _positions(folder: Path) -> int:
-    """The longest sequence that the model takes, in tokens; where its config does not say, what is asked for here."""
-    config = read_json(folder / CONFIG)
-    found = config.get("max_position_embeddings", (config.get("text_config") or {}).get("max_position_embeddings"))
-    return int(found or _CONTEXT)
 
 
 def _ended(trip: Mapping[str, Any]) -> str | None:

@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from pipelines.quantize.beside import arguments, card
+from pipelines.quantize.beside import say
 from pipelines.quantize.compressed import dress, merged
+from pipelines.serving.findings import Check
 
 
 def test_merged_keeps_both_spellings_and_adds_the_quantisation():
@@ -48,12 +49,13 @@ def test_dress_copies_the_exports_files_byte_for_byte(tmp_path: Path):
     assert {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o644}
 
 
-def test_card_names_licence_and_command():
-    text = card("ship int8", ["INT8 weights"], "Apache-2.0", ["vllm", "serve", ".", "--dtype", "bfloat16"])
+def test_card_and_serving_name_licence_command_and_files(tmp_path: Path):
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 64}')
+    (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    say(tmp_path, tmp_path, "ship int8", "bfloat16", ["INT8 weights"], {"torch": "2"}, [Check("layers", "4")])
+    text, serving = (tmp_path / "README.md").read_text(), json.loads((tmp_path / "SERVING.json").read_text())
     assert "license: apache-2.0" in text
-    assert "`vllm serve . --dtype bfloat16`" in text
-
-
-def test_arguments_longest_sequence_where_the_config_says_it():
-    assert arguments({"max_position_embeddings": 64}, "bfloat16") == ["--dtype", "bfloat16", "--max-model-len", "64"]
-    assert arguments({}, "float16") == ["--dtype", "float16"]
+    assert "vllm serve . --dtype bfloat16 --max-model-len 64" in text
+    assert serving["verified"] == {"layers": "4"}
+    assert serving["vllm"]["command"] == ["vllm", "serve", ".", "--dtype", "bfloat16", "--max-model-len", "64"]
+    assert sorted(serving["files"]) == ["README.md", "config.json"]
