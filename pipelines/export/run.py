@@ -12,7 +12,6 @@ from pipelines.export.engines import ByName, Seen
 from pipelines.export.job import Job, Shipped, open_job, ship_adapter
 from pipelines.export.stories import adapter_name, document, stories
 from pipelines.export.write import is_tied, write_folder
-from pipelines.hf.folder import CONFIG, positions, read_json
 from pipelines.serving.findings import Check, Finding
 from pipelines.serving.look.fresh import Reloaded, reload
 from pipelines.serving.look.live import Live, live_logits
@@ -83,4 +82,4 @@ def _engines(job: Job, shipped: Shipped, after: Reloaded, live: Live | None) -> 
             yield engines.in_transformers4(job.folder, after)
             continue
         name = ByName(adapter_name(job), shipped.folder, job.parent.path, live) if shipped.folder and live else None
-        yield engines.in_vllm(job.folder, job.dtype, positions(read_json(job.folder / CONFIG)), after, name)
+        yield engines.in_vllm(job.folder, job.dtype, after, name)

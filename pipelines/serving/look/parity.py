@@ -1,5 +1,6 @@
 """A few fixed prompts and what a model says about the next token of each: the numbers that must survive an export."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +55,11 @@ def logprobs(logits: torch.Tensor, prompt: list[int]) -> list[float]:
     """
     said = logits[: len(prompt) - 1].float().log_softmax(-1)
     return [float(value) for value in said.gather(1, torch.tensor(prompt[1:]).unsqueeze(1)).squeeze(1)]
+
+
+def all_logprobs(logits: Sequence[torch.Tensor], prompts: Sequence[list[int]]) -> list[list[float]]:
+    """The same of every prompt."""
+    return [logprobs(rows, prompt) for rows, prompt in zip(logits, prompts, strict=True)]
 
 
 def folder_logits(folder: Path, prompts: list[list[int]], dtype: str) -> list[torch.Tensor]:

@@ -8,7 +8,7 @@ from pipelines.hf.folder import describe
 from pipelines.hf.models import load_tokenizer
 from pipelines.serving.environments import Environment
 from pipelines.serving.look.live import Live, live_logits
-from pipelines.serving.look.parity import compare, logprobs, prompt_ids
+from pipelines.serving.look.parity import all_logprobs, compare, prompt_ids
 from pipelines.serving.verify.steps import Asked, Step, attempt, told, with_engine
 from pipelines.serving.vllm.parity import limit
 from pipelines.serving.vllm.proof import Adapter, prove
@@ -41,7 +41,7 @@ def _loaded(folder: Path, live: Live, seen: list[Live]) -> str:
 
 def _in_vllm(environment: Environment, asked: Asked, live: Live, prompts: list[list[int]], dtype: str) -> str:
     assert asked.base is not None
-    alone, adapted = ([logprobs(rows, prompt) for rows, prompt in zip(logits, prompts, strict=True)] for logits in live)
+    alone, adapted = (all_logprobs(logits, prompts) for logits in live)
     beside = {_ADAPTER: Adapter(asked.folder, adapted)}
     with told() as log, session(environment, log=log) as running:
         proof = prove(running, environment, asked.base, dtype, prompts, alone, beside)

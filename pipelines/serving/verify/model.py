@@ -11,7 +11,7 @@ from pipelines.hf.models import load_tokenizer
 from pipelines.serving.environments import Environment
 from pipelines.serving.look.fresh import Reloaded, reload
 from pipelines.serving.look.live import live_logits
-from pipelines.serving.look.parity import compare, folder_logits, logprobs, prompt_ids, summation
+from pipelines.serving.look.parity import all_logprobs, compare, folder_logits, prompt_ids, summation
 from pipelines.serving.look.transformers4 import disagreements, in_transformers4
 from pipelines.serving.verify.steps import Asked, Step, attempt, told, with_engine
 from pipelines.serving.vllm.parity import limit
@@ -114,7 +114,7 @@ def _in_transformers4(environment: Environment, asked: Asked, seen: Reloaded) ->
 def _in_vllm(environment: Environment, asked: Asked, seen: Reloaded) -> str:
     """Served, asked for the log-probabilities of the prompts, and used once with the OpenAI client."""
     prompts, dtype = _as(seen)
-    expected = [logprobs(rows, prompt) for rows, prompt in zip(seen.logits, prompts, strict=True)]
+    expected = all_logprobs(seen.logits, prompts)
     with told() as log, session(environment, log=log) as live:
         proof = prove(live, environment, asked.folder, dtype, prompts, expected)
     apart = f"max |dlogprob| {proof.apart[NAME]:.2g} of {proof.tokens} tokens, {limit(dtype):g} allowed in {dtype}"

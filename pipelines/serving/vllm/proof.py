@@ -27,13 +27,14 @@ class Proof(NamedTuple):
     """What vLLM did with a folder.
 
     `arguments` it was served with; `apart`: the largest difference to what was expected, in nats, by model and adapter;
-    `tokens` compared; `ended`: how the answer to a chat ended, null without a template.
+    `tokens` compared; `ended`: how the answer to a chat ended, None without a template; `metrics` that it tells.
     """
 
     arguments: tuple[str, ...]
     apart: dict[str, float]
     tokens: int
     ended: str | None
+    metrics: int
 
 
 def prove(
@@ -51,22 +52,24 @@ def prove(
     refuses the folder, where a difference is above the limit of `dtype`, or where a request fails.
     """
     beside = dict(adapters or {})
-    longest = max(map(len, prompts))
-    arguments = flags(
-        environment, dtype, _ROWS, min(positions(read_json(folder / CONFIG)) or _CONTEXT, max(_CONTEXT, longest + 1))
-    )
-    where = str(folder)
+    arguments, where = flags(environment, dtype, _ROWS, _context(folder, prompts)), folder.name
     with live.serve(folder, arguments, {name: one.folder for name, one in beside.items()}, where=where) as client:
         said = prompt_logprobs(client, NAME, prompts)
         apart = {} if expected is None else {NAME: require_same(expected, said, dtype, where)}
         for name, one in beside.items():
             with_adapter = prompt_logprobs(client, name, prompts)
-            apart[name] = require_same(one.expected, with_adapter, dtype, str(one.folder))
             if largest(said, with_adapter) == 0.0:
                 fix = "Check the names of its tensors: burnish verify ADAPTER --base MODEL"
-                raise wrong(str(one.folder), "vLLM serves the adapter as the base itself", "", fix)
+                raise wrong(one.folder.name, "vLLM serves the adapter as the base itself", "", fix)
+            apart[name] = require_same(one.expected, with_adapter, dtype, one.folder.name)
         trip = round_trip(environment, client, NAME, list(beside))
-    return Proof(tuple(arguments), apart, sum(map(len, said)), _ended(trip))
+    return Proof(tuple(arguments), apart, sum(map(len, said)), _ended(trip), len(trip["metrics"]))
+
+
+def _context(folder: Path, prompts: Sequence[Sequence[int]]) -> int:
+    """Room for the prompts and for short answers, in tokens, as far as the model has it."""
+    room = max(_CONTEXT, max(map(len, prompts)) + 1)
+    return min(positions(read_json(folder / CONFIG)) or room, room)
 
 
 def _ended(trip: Mapping[str, Any]) -> str | None:
