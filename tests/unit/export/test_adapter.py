@@ -17,7 +17,7 @@ from pipelines.errors import UserError
 from pipelines.export import run as export_run
 from pipelines.export.config import ExportConfig
 from pipelines.export.run import run
-from pipelines.serving.look import child, fresh
+from tests.reloaded import reload
 
 HUB = {"source": "hub owner/base@0123456789abcdef", "licence": "Apache-2.0"}
 Export = Callable[..., tuple[Path, dict[str, Any]]]
@@ -44,12 +44,6 @@ def model(base: Path, adapter: Path, tmp_path: Path) -> Path:
 def export(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
     """Without a process of its own: `test_run` has one."""
 
-    def look(folder: Path) -> fresh.Reloaded:
-        scratch = tmp_path / "scratch"
-        scratch.mkdir(exist_ok=True)
-        child.main(folder, scratch)
-        return fresh.read_answer(scratch)
-
     def do(model: Path, adapter: Path, metrics: dict[str, Any] | None = None, **settings: Any) -> tuple[Path, dict]:
         out = tmp_path / "out"
         out.mkdir()
@@ -61,7 +55,7 @@ def export(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Expor
         config = {"model": "merge.baked", "adapter": "train.tuned", "parent": "base", "ship_adapter": True}
         return out, run(ExportConfig(**(config | settings)), inputs, out)
 
-    monkeypatch.setattr(export_run, "reload", look)
+    monkeypatch.setattr(export_run, "reload", reload)
     return do
 
 

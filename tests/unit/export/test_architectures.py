@@ -1,7 +1,6 @@
 """Every architecture, exported: the same to transformers 5 and to transformers 4, whatever each calls its settings."""
 
 import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +9,10 @@ from safetensors.torch import load_file
 
 from pipelines.export.write import write_folder
 from pipelines.serving.environments import Environment, find
-from pipelines.serving.look import child, fresh
+from pipelines.serving.look.fresh import Reloaded
 from pipelines.serving.look.parity import compare
 from pipelines.serving.look.transformers4 import disagreements, folders_in_transformers4
+from tests.reloaded import reload
 from tests.unit.export.architectures import ARCHITECTURES, save
 
 
@@ -29,19 +29,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tupl
 
 
 @pytest.fixture(scope="module")
-def looks(folders: dict[str, tuple[Path, Path]]) -> dict[str, tuple[fresh.Reloaded, fresh.Reloaded]]:
+def looks(folders: dict[str, tuple[Path, Path]]) -> dict[str, tuple[Reloaded, Reloaded]]:
     """What transformers 5 sees in both."""
-    return {name: (look(model), look(out)) for name, (model, out) in folders.items()}
-
-
-def look(folder: Path) -> fresh.Reloaded:
-    with tempfile.TemporaryDirectory() as scratch:
-        child.main(folder, Path(scratch))
-        return fresh.read_answer(Path(scratch))
+    return {name: (reload(model), reload(out)) for name, (model, out) in folders.items()}
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_architecture_is_the_same_in_transformers5(name: str, looks: dict[str, tuple[fresh.Reloaded, fresh.Reloaded]]):
+def test_architecture_is_the_same_in_transformers5(name: str, looks: dict[str, tuple[Reloaded, Reloaded]]):
     before, after = looks[name]
     assert before.facts == after.facts
     assert compare(before.logits, after.logits).largest == 0.0
@@ -80,7 +74,7 @@ def environment() -> Environment:
 @pytest.mark.slow
 def test_architectures_are_the_same_in_transformers4(
     folders: dict[str, tuple[Path, Path]],
-    looks: dict[str, tuple[fresh.Reloaded, fresh.Reloaded]],
+    looks: dict[str, tuple[Reloaded, Reloaded]],
     environment: Environment,
 ):
     asked = {out: looks[name][1].facts["prompts"] for name, (_, out) in folders.items()}
@@ -93,10 +87,10 @@ def test_architectures_are_the_same_in_transformers4(
 def test_architectures_feel_their_rope(folders: dict[str, tuple[Path, Path]]):
     """The comparisons above would see another base of the rotation."""
     _, out = folders["llama"]
-    before = look(out)
+    before = reload(out)
     path = out / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps(config | {"rope_parameters": config["rope_parameters"] | {"rope_theta": 10000.0}}))
-    after = look(out)
+    after = reload(out)
     path.write_text(json.dumps(config))
     assert compare(before.logits, after.logits).largest > 1e-4

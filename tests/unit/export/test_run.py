@@ -17,8 +17,8 @@ from pipelines.export import answers
 from pipelines.export import run as export_run
 from pipelines.export.config import ExportConfig
 from pipelines.export.run import run
-from pipelines.serving.look import child, fresh
 from tests import pico
+from tests.reloaded import reload
 
 Export = Callable[..., tuple[Path, dict]]
 
@@ -51,16 +51,9 @@ ORIGIN = {"source": "wheel pico==1.0", "notes": ["weights are 4-bit dequantised 
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reload in this process, for the tests that are not about the process: imports take seconds."""
-
-    def look(folder: Path) -> fresh.Reloaded:
-        scratch = tmp_path / "scratch"
-        scratch.mkdir(exist_ok=True)
-        child.main(folder, scratch)
-        return fresh.read_answer(scratch)
-
-    monkeypatch.setattr(export_run, "reload", look)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reload in this process."""
+    monkeypatch.setattr(export_run, "reload", reload)
 
 
 def edit(path: Path, **changes: object) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipelines.serving.findings import Finding
 from pipelines.serving.lint.folder import lint
 from tests.unit.serving.lint.changes import named
 
@@ -82,4 +83,4 @@ def test_gguf_damaged_file_is_never_a_traceback(data: st.DataObject, tmp_path: P
     for _ in range(data.draw(st.integers(1, 3))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(bytes(raw[: data.draw(st.integers(0, len(raw)))]))
-    lint(tmp_path)
+    assert all(isinstance(finding, Finding) for finding in lint(tmp_path))

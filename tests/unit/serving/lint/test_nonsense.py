@@ -49,35 +49,39 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pico.save_model(tmp_path_factory.mktemp("nonsense") / "model", seed=0, dtype=torch.bfloat16, **sizes)
 
 
-def each(path: Path, rules: Callable[[], list[Finding]]) -> None:
+def failing(path: Path, rules: Callable[[], list[Finding]]) -> list[Any]:
+    """The contents of the file on which the rules say anything but findings."""
+    found = []
     for content in nonsense(json.loads(path.read_text())):
         path.write_text(json.dumps(content))
-        assert all(isinstance(finding, Finding) for finding in rules()), content
+        if not all(isinstance(finding, Finding) for finding in rules()):
+            found.append(content)
+    return found
 
 
 @pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer_config.json"])
 def test_words_of_nonsense_never_fail(name: str, folder: Path, tmp_path: Path) -> None:
     broken = copied(folder, tmp_path / "broken")
-    each(broken / name, lambda: words.rules(broken))
+    assert failing(broken / name, lambda: words.rules(broken)) == []
 
 
 def test_configs_of_nonsense_never_fail(folder: Path, tmp_path: Path) -> None:
     broken = copied(folder, tmp_path / "broken")
-    each(broken / "config.json", lambda: configs.rules(broken))
+    assert failing(broken / "config.json", lambda: configs.rules(broken)) == []
 
 
 @pytest.mark.parametrize("kind", ["w4a16-asym", "gptq", "deepseek"])
 def test_quantised_folders_of_nonsense_never_fail(kind: str, folder: Path, tmp_path: Path) -> None:
     broken = quantise(copied(folder, tmp_path / "broken"), kind)
-    each(broken / "config.json", lambda: quantised.rules(broken))
+    assert failing(broken / "config.json", lambda: quantised.rules(broken)) == []
 
 
 def test_adapters_of_nonsense_never_fail(folder: Path, tmp_path: Path) -> None:
     adapter = make(folder, tmp_path / "adapter")
-    each(adapter / "adapter_config.json", lambda: lint_adapter(adapter, folder))
+    assert failing(adapter / "adapter_config.json", lambda: lint_adapter(adapter, folder)) == []
     base = copied(folder, tmp_path / "base")
     adapter = make(folder, tmp_path / "sound")
-    each(base / "config.json", lambda: lint_adapter(adapter, base))
+    assert failing(base / "config.json", lambda: lint_adapter(adapter, base)) == []
 
 
 def test_words_of_a_tokenizer_on_which_its_library_panics_are_a_finding(folder: Path, tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_lint_damaged_file_is_never_a_traceback(data: st.DataObject, sound: Soun
     for _ in range(data.draw(st.integers(0, 3))):
         raw[data.draw(st.integers(0, min(len(raw), 4_000) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(bytes(raw[: data.draw(st.integers(0, len(raw)))]) if data.draw(st.booleans()) else bytes(raw))
-    all_of(folder)
+    assert all(isinstance(finding, Finding) for finding in all_of(folder))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -215,4 +215,4 @@ def test_lint_any_value_in_a_config_is_never_a_traceback(
     content = json.loads((folder / name).read_text())
     content[data.draw(st.sampled_from(sorted(content)))] = value
     (folder / name).write_text(json.dumps(content))
-    all_of(folder)
+    assert all(isinstance(finding, Finding) for finding in all_of(folder))

@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM
 from pipelines.cli.main import main
 from pipelines.export.write import write_folder
 from pipelines.serving.environments import find
-from pipelines.serving.look import child, fresh
 from pipelines.serving.verify import model
+from tests.reloaded import reload
 
 WEIGHTS = "model.safetensors"
 
@@ -51,16 +51,9 @@ def adapter(pico_base: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reload in this process, for the tests that are not about the process: imports take seconds."""
-
-    def look(folder: Path) -> fresh.Reloaded:
-        scratch = tmp_path / "scratch"
-        scratch.mkdir(exist_ok=True)
-        child.main(folder, scratch)
-        return fresh.read_answer(scratch)
-
-    monkeypatch.setattr(model, "reload", look)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reload in this process."""
+    monkeypatch.setattr(model, "reload", reload)
 
 
 def verify(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[str, dict]]:
