@@ -73,7 +73,7 @@ def _row(export: Artifact, scores: Scores, whole: Scores, limits: Mapping[str, f
     over = [
         f"loses {lost:.4g} in {group}, more than {limits[group]:g}"
         for group, lost in drops.items()
-        if lost > limits[group] + _NOISE
+        if not lost <= limits[group] + _NOISE
     ]
     facts = export.metrics
     return Row(

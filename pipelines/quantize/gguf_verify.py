@@ -8,7 +8,7 @@ from pipelines.errors import wrong
 from pipelines.hf.models import load_tokenizer
 from pipelines.quantize.gguf import opens_with_bos
 from pipelines.quantize.gguf_served import checked, look
-from pipelines.serving.environments import find
+from pipelines.serving.environments import Environment, find
 from pipelines.serving.verify.steps import Asked, Step, attempt
 
 _CHECK = "llama.cpp"
@@ -26,12 +26,10 @@ def gguf_steps(asked: Asked) -> Iterator[Step]:
     else:
         source = asked.source
         for file in sorted(asked.folder.glob("*.gguf")):
-            yield attempt(_CHECK, partial(_compared, file, source))
+            yield attempt(_CHECK, partial(_compared, environment, file, source))
 
 
-def _compared(file: Path, source: Path) -> str:
-    environment = find("gguf")
-    assert environment is not None
+def _compared(environment: Environment, file: Path, source: Path) -> str:
     tokenizer = load_tokenizer(source)
     seen = look(environment, file, source, tokenizer, opens_with_bos(tokenizer))
     checked(seen, "", source, tokenizer)

@@ -10,7 +10,7 @@ class Made(NamedTuple):
     """A folder at a level: what held, what is told, and what was measured; None is what was not.
 
     `kl`: nats a token from the export it was made from; `agreement`: share of tokens whose likeliest next one is the
-    same; `memory_bytes`: of the weights in the engine; `environment`: version by distribution of what made it.
+    same; `memory_bytes` that serving takes beside keys and values; `environment`: version by name of what made it.
     """
 
     checks: Sequence[Check]

@@ -10,7 +10,7 @@ import torch
 from pipelines.errors import wrong
 from pipelines.serving.environments import Environment
 from pipelines.serving.findings import Check
-from pipelines.serving.vllm.ask import round_trip, speed, weights_bytes
+from pipelines.serving.vllm.ask import memory, round_trip, speed
 from pipelines.serving.vllm.client import Client, ask
 from pipelines.serving.vllm.flags import flags
 from pipelines.serving.vllm.server import NAME, session
@@ -25,7 +25,7 @@ _ROWS, _ANSWER = 4, 64
 
 
 class Served(NamedTuple):
-    """What was seen; `memory_bytes` of the weights is None where vLLM does not tell it, as on a CPU."""
+    """What was seen; `memory_bytes` is what serving takes beside keys and values, None where nothing tells it."""
 
     checks: list[Check]
     tokens_per_second: float | None
@@ -56,7 +56,7 @@ def serve(
             Check(f"KL in nats a token of vLLM from transformers, over its {LIKELIEST} likeliest tokens", apart),
             Check("chat, completion and metrics of vLLM's server", "answered"),
         ]
-        return Served(checks, speed(client, NAME, prompts[0], _ROWS), weights_bytes(live.said(client)))
+        return Served(checks, speed(client, NAME, prompts[0], _ROWS), memory(live, client))
 
 
 def likeliest(client: Client, prompt: Sequence[int]) -> list[dict[int, float]]:

@@ -27,7 +27,7 @@ def rules(folder: Path, settings: dict[str, Any], base: Path | None, under: Path
     """`base` is the model that was told, `under` the one at hand: told or named by the adapter."""
     found = [*_named(folder, settings, base)]
     if under is not None:
-        found += [*_refused(under), *_quantised(folder, settings, under), *_words(folder, under)]
+        found += [*_refused(under), *_quantised(under), *_words(folder, under)]
     return found
 
 
@@ -65,7 +65,7 @@ def _refused(base: Path) -> Iterator[Finding]:
         yield Finding("adapter-vocabulary", "E", str(base / CONFIG), what, str(size), _MERGE)
 
 
-def _quantised(folder: Path, settings: dict[str, Any], base: Path) -> Iterator[Finding]:
+def _quantised(base: Path) -> Iterator[Finding]:
     method = mapping(opened(base / CONFIG).get("quantization_config")).get("quant_method")
     if method == "bitsandbytes":
         what = "has a base in bitsandbytes format, which vLLM 0.32 does not read"

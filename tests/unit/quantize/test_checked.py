@@ -51,6 +51,10 @@ def test_judged_equal_logits_are_refused():
         judged(Distance(0.0, 1.0, 3.0), "int8")
 
 
+def test_judged_float16_may_lose_nothing():
+    assert judged(Distance(0.0, 1.0, 3.0), "gguf_f16") == []
+
+
 def test_judged_large_loss_is_told_and_a_small_one_not():
     assert judged(Distance(0.1, 0.98, 3.0), "int8") == []
     [told] = judged(Distance(0.4, 0.8, 3.0), "w4a16_gptq")
