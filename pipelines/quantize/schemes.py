@@ -28,8 +28,8 @@ _NOT_LINEAR = re.compile(r"(embed\w*|wte|wpe|lm_head|gate|router|shared_expert_g
 def recipe(level: str, group: int | None) -> list[tuple[str, dict[str, Any]]]:
     """The modifiers of a level in their order, as (name, arguments); `group` is for 4 bits alone.
 
-    INT8 is plain GPTQ, without SmoothQuant: that needs to know which norm comes before which weight, which is written
-    down for some architectures only, and with a scale for each token there was nothing left for it to win.
+    INT8 is plain GPTQ, without SmoothQuant: that moves outliers of the inputs into the weights, for which it must know
+    which norm comes before which weight, and that is written down for some architectures only.
     AWQ takes zero points, as its authors do (Lin et al. 2023, arXiv 2306.00978).
     """
     common = {"targets": ["Linear"], "ignore": list(UNQUANTISED)}

@@ -17,6 +17,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
+_THREADS = 4
+"""As in llmcompressor.py, for the same reason."""
 _REPORTS = ("missing_keys", "unexpected_keys", "mismatched_keys")
 
 
@@ -34,6 +36,7 @@ def main(request: Path, answer: Path) -> None:
 @torch.inference_mode()
 def look(asked: dict[str, Any]) -> dict[str, Any]:
     """Logits of every prompt, one by one, without padding."""
+    torch.set_num_threads(_THREADS)
     model, report = AutoModelForCausalLM.from_pretrained(
         asked["folder"],
         dtype="auto",
