@@ -19,7 +19,8 @@ from pipelines.hf.folder import (
     write_json,
 )
 from pipelines.hf.markers import Messages, chat_template, rendered
-from pipelines.quantize.go_template import GoTemplate, Unfaithful, go_template
+from pipelines.quantize.go_template import GoTemplate, go_template
+from pipelines.quantize.go_template_probe import Unfaithful
 from pipelines.quantize.modelfile import Unwritable, modelfile, parameters
 from pipelines.serving.beside import SERVING, card, digests, head
 from pipelines.serving.findings import Finding

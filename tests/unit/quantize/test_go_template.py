@@ -6,7 +6,8 @@ import pytest
 
 from pipelines.hf.chat import special_tokens
 from pipelines.hf.markers import Messages, chat_template, rendered
-from pipelines.quantize.go_template import GoTemplate, Unfaithful, conversations, go_template, literal
+from pipelines.quantize.go_template import GoTemplate, conversations, go_template, literal
+from pipelines.quantize.go_template_probe import Unfaithful
 from pipelines.quantize.go_template_render import GoError, render
 from tests import pico
 from tests.unit.hf.families import TOKENS, family
