@@ -1,19 +1,24 @@
-"""What vLLM does with folders: whether it serves them, and how far its log-probabilities are from those of the first.
+"""What engines do with folders: whether they take them, and how far their log-probabilities are from the first's.
 
-    python scripts/vllm_outcomes.py SOUND FOLDER...
-    python scripts/vllm_outcomes.py --broken [NAME...]     # those that the tests of the rules build
+    python -m scripts.engine_outcomes SOUND FOLDER...
+    python -m scripts.engine_outcomes --engine transformers SOUND FOLDER...
+    python -m scripts.engine_outcomes --broken [NAME...]     # those that the tests of the rules build
 
-vLLM is imported once; a folder takes a few seconds.
+vLLM is imported once; a folder takes a few seconds. transformers is asked as users ask it, without any check of ours.
 """
 
 import argparse
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from transformers import AutoModelForCausalLM
+
 from pipelines.errors import UserError
 from pipelines.serving.environments import Environment, require
+from pipelines.serving.look.parity import logits, logprobs
 from pipelines.serving.vllm.ask import prompt_logprobs
 from pipelines.serving.vllm.flags import flags
 from pipelines.serving.vllm.parity import FLOAT32, largest
@@ -44,6 +49,24 @@ def outcomes(environment: Environment, folders: Sequence[Path], log: Path | None
                 yield Outcome(f"refuses it: {error.problems[0].got}" if refused else "serves NaN", None)
 
 
+def loaded(folders: Sequence[Path]) -> Iterator[Outcome]:
+    """The same in transformers."""
+    for folder in folders:
+        try:
+            model, report = AutoModelForCausalLM.from_pretrained(folder, dtype="float32", output_loading_info=True)
+            said = [logprobs(row, prompt) for row, prompt in zip(logits(model, PROMPTS), PROMPTS, strict=True)]
+        # Whatever it raises is what a user would see.
+        except Exception as error:
+            yield Outcome(
+                f"refuses it: {type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}", None
+            )
+            continue
+        odd = [kind for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if report[kind]]
+        numbers = all(math.isfinite(value) for row in said for value in row)
+        told = f"loads it, telling of {', '.join(odd)}" if odd else "loads it"
+        yield Outcome(told if numbers else f"{told}, NaN", said if numbers else None)
+
+
 def beside(outcome: Outcome, sound: Outcome) -> str:
     """The outcome in words, against that of a sound folder."""
     if outcome.logprobs is None or sound.logprobs is None:
@@ -72,16 +95,20 @@ def _save(kind: str, folder: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", choices=("vllm", "transformers"), default="vllm")
     parser.add_argument("--broken", action="store_true")
-    parser.add_argument("--log", type=Path, default=Path("vllm_outcomes.log"))
+    parser.add_argument("--log", type=Path, default=Path("engine_outcomes.log"))
     parser.add_argument("names", nargs="*")
     asked = parser.parse_args()
-    environment = require("vllm", "scripts/vllm_outcomes.py")
     with tempfile.TemporaryDirectory() as scratch:
         folders = broken(asked.names, Path(scratch)) if asked.broken else {name: Path(name) for name in asked.names}
         seen: dict[str, Outcome] = {}
-        for name, outcome in zip(folders, outcomes(environment, list(folders.values()), asked.log), strict=True):
-            first = BROKEN[name].of if name in BROKEN and asked.broken else next(iter(folders))
+        paths = list(folders.values())
+        ends = (
+            loaded(paths) if asked.engine == "transformers" else outcomes(require("vllm", "--engine"), paths, asked.log)
+        )
+        for name, outcome in zip(folders, ends, strict=True):
+            first = BROKEN[name].of if name in BROKEN else name if asked.broken else next(iter(folders))
             print(f"{name}: {beside(outcome, seen.get(first, outcome))}", flush=True)
             seen[name] = outcome
 
