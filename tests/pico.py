@@ -18,6 +18,14 @@ CORPUS = [
     'answer in json: {"intent": "refund", "urgent": true, "product": "phone"}',
     "system user assistant hello thanks please 0 1 2 3 4 5 6 7 8 9",
 ]
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+}
 
 
 def tokenizer(template: str = CHATML) -> PreTrainedTokenizerFast:
@@ -39,14 +47,8 @@ def tokenizer(template: str = CHATML) -> PreTrainedTokenizerFast:
 def save_model(folder: Path, seed: int, dtype: torch.dtype = torch.float32, **changes: object) -> Path:
     """A random Llama; `changes` go to its config."""
     words = tokenizer()
-    settings: dict[str, object] = {
+    settings: dict[str, object] = SIZES | {
         "vocab_size": len(words),
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 512,
         "tie_word_embeddings": True,
         "bos_token_id": words.bos_token_id,
         "eos_token_id": words.eos_token_id,

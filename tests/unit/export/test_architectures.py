@@ -8,10 +8,11 @@ import pytest
 from safetensors.torch import load_file
 
 from pipelines.export.write import write_folder
-from pipelines.serving.environments import Environment, find
+from pipelines.serving.environments import Environment
 from pipelines.serving.look.fresh import Reloaded
 from pipelines.serving.look.parity import compare
 from pipelines.serving.look.transformers4 import disagreements, folders_in_transformers4
+from tests.needed import needs
 from tests.reloaded import reload
 from tests.unit.export.architectures import ARCHITECTURES, save
 
@@ -65,10 +66,7 @@ def test_architecture_experts_are_stored_one_by_one(name: str, expert: str, fold
 
 @pytest.fixture(scope="module")
 def environment() -> Environment:
-    found = find("transformers4")
-    if found is None:
-        pytest.skip("the environment 'transformers4' is not installed: burnish doctor --install transformers4")
-    return found
+    return needs("transformers4")
 
 
 @pytest.mark.slow

@@ -15,16 +15,11 @@ from pipelines.export import engines
 from pipelines.export.config import ExportConfig
 from pipelines.export.run import run
 from pipelines.hf.models import load_model, load_tokenizer
-from pipelines.serving.environments import find
 from pipelines.serving.look.fresh import Reloaded
 from pipelines.serving.look.parity import logits, plain_ids, prompt_ids
 from tests import pico
+from tests.needed import needs
 from tests.unit.export.test_adapter import HUB, merged, trained
-
-
-def needs(name: Any) -> None:
-    if find(name) is None:
-        pytest.skip(f"the environment '{name}' is not installed: burnish doctor --install {name}")
 
 
 def saw(out: Path) -> dict[str, Any]:

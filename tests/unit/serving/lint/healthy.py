@@ -19,14 +19,7 @@ from pipelines.export.dual import dual_config
 from tests import pico
 from tests.unit.serving.lint.changes import settings
 
-SIZES = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-}
+SIZES = pico.SIZES
 LATENT = {
     "moe_intermediate_size": 16,
     "n_routed_experts": 4,

@@ -9,20 +9,18 @@ import torch
 
 from pipelines.errors import UserError
 from pipelines.hf.models import load_model, load_tokenizer
-from pipelines.serving.environments import Environment, find
+from pipelines.serving.environments import Environment
 from pipelines.serving.look.fresh import Reloaded
 from pipelines.serving.look.parity import logits, plain_ids, prompt_ids
 from pipelines.serving.look.transformers4 import disagreements, folders_in_transformers4, in_transformers4
+from tests.needed import needs
 
 NAME = "PreTrainedTokenizerFast"
 
 
 @pytest.fixture(scope="session")
 def environment() -> Environment:
-    found = find("transformers4")
-    if found is None:
-        pytest.skip("the environment 'transformers4' is not installed: burnish doctor --install transformers4")
-    return found
+    return needs("transformers4")
 
 
 @pytest.fixture
