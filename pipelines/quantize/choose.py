@@ -48,8 +48,7 @@ def run(config: ChooseConfig, inputs: Inputs, out_dir: Path) -> dict[str, Any]:
     told = [row._asdict() for row in rows]
     steady = [{key: value for key, value in row.items() if key not in _OF_THE_MACHINE} for row in told]
     write_json(out_dir / "choice.json", {**choice, "table": steady})
-    notes = [*chosen.metrics.get("notes", ()), *_notes(rows, best)]
-    return {**chosen.metrics, **choice, "table": told, "notes": notes}
+    return {**chosen.metrics, **choice, "table": told, "notes": _notes(rows, best)}
 
 
 def table(exports: Sequence[Artifact], scores: Sequence[Scores], limits: Mapping[str, float]) -> list[Row]:

@@ -103,8 +103,14 @@ def _entries(made: Mapping[str, Artifact], found: Found, belongs: Callable[[str,
 
 
 def _export(entry: Report, found: Found) -> Report:
-    """An export with what its rules warned of; what a choice adds stands among the quantisations."""
-    return {**entry, "facts": without_choice(entry["facts"]), "warnings": found.warnings.get(entry["id"], [])}
+    """An export with what its rules warned of.
+
+    What a choice adds stands among the quantisations, and what its files were verified by stands with the one picked.
+    """
+    facts = without_choice(entry["facts"])
+    if facts.keys() < entry["facts"].keys():
+        return {**entry, "facts": facts, "checks": [], "warnings": []}
+    return {**entry, "facts": facts, "warnings": found.warnings.get(entry["id"], [])}
 
 
 def _gate(config: ReportConfig, gate: Mapping[str, Any], suites: Mapping[str, Any]) -> Report:

@@ -9,7 +9,7 @@ from pipelines.report.markdown.advised import advice
 from pipelines.report.markdown.blocks import bullets, folded, section, table
 from pipelines.report.markdown.facts import facts, notes, settings, shown
 from pipelines.report.markdown.levels import quantisation
-from pipelines.report.numbers import count, size
+from pipelines.report.numbers import ABSENT, count, size
 from pipelines.report.text import name, prose
 
 CHECKED = "\u2713"
@@ -53,8 +53,7 @@ def _folders(entries: Sequence[Mapping[str, Any]]) -> str:
             name(entry["id"]),
             name(entry["facts"]["folder"]),
             size(entry["facts"].get("bytes")),
-            count(len(entry["checks"])),
-            count(len(entry["warnings"])),
+            *(count(len(entry[key])) if entry["checks"] else ABSENT for key in ("checks", "warnings")),
         ]
         for entry in entries
         if "folder" in entry["facts"]

@@ -1,5 +1,6 @@
 """What the report says of what is shipped: folders, warnings, levels and the one that was picked, gates through it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,16 @@ def test_choice_of_the_weights_as_they_are_marks_them(tmp_path: Path) -> None:
 def test_report_without_levels_has_no_table_of_them(tmp_path: Path) -> None:
     report = report_of(tmp_path, without=fixture.EXPORTS[1:])
     assert report["quantisations"] == [] and "bits/weight" not in render(report) + page(report)
+
+
+def test_choice_does_not_repeat_what_was_seen_of_the_picked_one(tmp_path: Path) -> None:
+    inputs = fixture.artifacts(tmp_path)
+    for ref in ("export.ship.int8", "export.ship.chosen"):
+        told = {"checks": [{"name": "served", "saw": 1}], "warnings": [fixture.WARNING]}
+        (inputs[ref].path / "verification.json").write_text(json.dumps(told))
+    report = collect(fixture.config(), inputs, read(fixture.config(), inputs))
+    assert "| `export.ship.int8` | `int8` | 163 MB | 1 | 1 |" in exports(report)
+    assert "| `export.ship.chosen` | `int8` | 163 MB | - | - |" in exports(report)
 
 
 def test_warnings_and_folders_are_told(report: Report) -> None:
