@@ -14,6 +14,8 @@ _LOCAL = ("backend", "chat_template", "is_local", "local_files_only", "name_or_p
 _ENDLESS = 1e20
 # Qwen3-MoE's name was the first of these and is the second; Mixtral's always was the second.
 _EXPERTS = ("num_experts", "num_local_experts")
+_ROUTERS = {"deepseek_v3": {"topk_method": "noaux_tc", "scoring_func": "sigmoid"}}
+"""What transformers' models of a type do whatever their config says, and vLLM only where it says so."""
 
 
 def dual_config(config: Mapping[str, Any], dtype: str, tied: bool) -> dict[str, Any]:
@@ -29,7 +31,8 @@ def dual_config(config: Mapping[str, Any], dtype: str, tied: bool) -> dict[str, 
 def _both(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a config, and beside those that were renamed their other name."""
     experts = next((config[name] for name in _EXPERTS if name in config), None)
-    return {**dict.fromkeys(_EXPERTS if experts else (), experts), **config, **dual_rope(config)}
+    router = _ROUTERS.get(str(config.get("model_type")), {})
+    return {**dict.fromkeys(_EXPERTS if experts else (), experts), **router, **config, **dual_rope(config)}
 
 
 def dual_rope(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,8 @@ def served() -> frozenset[str]:
 
 def rules(folder: Path, config: Mapping[str, Any]) -> list[Finding]:
     """What the config has wrong about the model as a whole; with none of severity E a model can be built of it."""
-    return [*_kind(folder, config), *_named(folder, config), *_code(folder, config), *_numbers(folder, config)]
+    found = [*_kind(folder, config), *_named(folder, config), *_code(folder, config), *_numbers(folder, config)]
+    return [*found, *_router(folder, config)]
 
 
 def _kind(folder: Path, config: Mapping[str, Any]) -> Iterator[Finding]:
@@ -35,6 +36,15 @@ def _kind(folder: Path, config: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("unknown-model-type", "E", where, what, kind, "Update transformers, or correct model_type")
     elif config.get("is_encoder_decoder") is True or skeleton.class_name(config) is None:
         yield Finding("not-causal", "E", where, "is no causal language model", kind, _LANGUAGE)
+
+
+def _router(folder: Path, config: Mapping[str, Any]) -> Iterator[Finding]:
+    """DeepSeek-V3 routes by biased sigmoids, which transformers takes for granted and vLLM does not."""
+    wanted = {"topk_method": "noaux_tc", "scoring_func": "sigmoid"}
+    lost = [f'"{key}": "{value}"' for key, value in wanted.items() if config.get(key) is None]
+    if config.get("model_type") == "deepseek_v3" and lost:
+        what = "does not say how experts are chosen: vLLM fails, or takes others than transformers"
+        yield Finding("router-unnamed", "E", str(folder / CONFIG), what, "", f"Add {', '.join(lost)}")
 
 
 def _named(folder: Path, config: Mapping[str, Any]) -> Iterator[Finding]:

@@ -102,3 +102,11 @@ def test_tokenizer_config_extra_tokens_get_the_older_name():
     shipped = dual_tokenizer_config({"extra_special_tokens": ["<a>"]}, None, None)
     assert shipped["additional_special_tokens"] == ["<a>"]
     assert "extra_special_tokens" not in shipped
+
+
+def test_deepseek_config_says_how_experts_are_chosen_and_keeps_what_it_said() -> None:
+    shipped = dual_config({"model_type": "deepseek_v3"}, "bfloat16", False)
+    assert (shipped["topk_method"], shipped["scoring_func"]) == ("noaux_tc", "sigmoid")
+    kept = dual_config({"model_type": "deepseek_v3", "scoring_func": "softmax"}, "bfloat16", False)
+    assert kept["scoring_func"] == "softmax"
+    assert "topk_method" not in dual_config({"model_type": "llama"}, "bfloat16", False)

@@ -471,6 +471,15 @@ def router_missing(folder: Path) -> None:
     without(folder, "model.layers.0.mlp.gate.weight")
 
 
+@breaks("router-unnamed", of="deepseek-v3")
+def router_unnamed(folder: Path) -> None:
+    """The config of a DeepSeek-V3 does not say how its experts are chosen, as save_pretrained of transformers 5."""
+    content = json.loads((folder / CONFIG).read_text())
+    for key in ("topk_method", "scoring_func"):
+        del content[key]
+    (folder / CONFIG).write_text(json.dumps(content))
+
+
 @breaks("no-quantization-config")
 def quantised_without_config(folder: Path) -> None:
     """Weights are packed, and the config does not say how."""
