@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
@@ -84,14 +86,36 @@ def _write_shard(path: Path, shard: list[Planned], done: int, total: int) -> int
     """One file. Wide types come first, as the format asks, so that every tensor is aligned."""
     ordered = sorted(shard, key=lambda tensor: -BITS[tensor.dtype])
     # On a busy machine several threads wait for each other longer than one takes.
-    with path.open("wb", buffering=0) as out, one_thread_each():
+    with path.open("wb", buffering=0) as out, one_thread_each(), ThreadPoolExecutor(1) as beside:
         _write_all(out, memoryview(_header(ordered)))
         for tensor in ordered:
-            for stored in chunks(tensor.source):
-                _write_all(out, _rounded(stored, tensor).view(torch.uint8).numpy().data)
+            if tensor.dtype == tensor.source.info.dtype:
+                checked = beside.submit(_require_finite, tensor)
+                _copy(tensor.source, out)
+                checked.result()
+            else:
+                for stored in chunks(tensor.source):
+                    _write_all(out, _rounded(stored, tensor).view(torch.uint8).numpy().data)
             done += tensor.bytes
             progress(done, total, "bytes")
     return done
+
+
+def _copy(place: Located, out: FileIO) -> None:
+    """The bytes of a tensor from file to file inside the system, at half of what it takes to write mapped ones."""
+    at, end = place.info.start, place.info.end
+    with place.file.open("rb", buffering=0) as source:
+        while at < end:
+            copied = os.sendfile(out.fileno(), source.fileno(), at, end - at)
+            if not copied:
+                raise wrong(str(place.file), "became shorter while it was read", "", "Wait until it is written")
+            at += copied
+
+
+def _require_finite(tensor: Planned) -> None:
+    if tensor.dtype in FLOATS:
+        for stored in chunks(tensor.source):
+            _rounded(stored, tensor)
 
 
 def _write_all(out: FileIO, data: memoryview) -> None:

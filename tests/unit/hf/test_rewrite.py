@@ -1,6 +1,7 @@
 """Weights written again: the same values, rounded once, in shards of the size asked for."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,16 @@ def test_rewrite_value_too_large_for_float16_is_refused(source: Path, tmp_path: 
     save_file({"x": torch.tensor([70000.0])}, source / "model.safetensors")
     with pytest.raises(UserError, match="x: holds values too large for F16"):
         rewrite(source, tmp_path, "float16")
+
+
+def test_rewrite_copied_piece_by_piece_changes_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = rewrite(source, tmp_path)[0].read_bytes()
+    send = os.sendfile
+    monkeypatch.setattr(os, "sendfile", lambda out, into, at, count: send(out, into, at, min(count, 13)))
+    assert rewrite(source, tmp_path)[0].read_bytes() == whole
+
+
+def test_rewrite_source_cut_meanwhile_is_refused(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "sendfile", lambda *_: 0)
+    with pytest.raises(UserError, match="became shorter"):
+        rewrite(source, tmp_path)
