@@ -63,7 +63,8 @@ def test_convert_writes_all_that_llama_cpp_and_ollama_need(made: tuple[Made, Pat
     assert 'PARAMETER stop "<|im_end|>"' in (out / "Modelfile").read_text()
     serving = json.loads((out / "SERVING.json").read_text())
     assert serving["verified"] == {check.name: check.saw for check in result.checks}
-    assert result.tokens_per_second and result.memory_bytes and not result.warnings
+    assert result.tokens_per_second and result.memory_bytes
+    assert {finding.rule for finding in result.warnings} <= {"quantised-loss"}  # weights at random bear four bits badly
 
 
 def test_convert_of_q4_k_m_writes_the_mixture(made: tuple[Made, Path], export: Path) -> None:
