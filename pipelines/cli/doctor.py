@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pipelines.cli.arguments import answer
-from pipelines.cli.prepared import home_of
+from pipelines.engine.home import home_of, project_root
 from pipelines.errors import Problem, UserError
-from pipelines.recipe.files import project_root
 from pipelines.serving.environments import ENVIRONMENTS, Name, find, home, of_project, outdated, pins
 from pipelines.serving.install import install, unsupported, versions
 from pipelines.serving.machine import Machine, look

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from pipelines.cli.arguments import answer
+from pipelines.engine.home import project_root
 from pipelines.errors import wrong
-from pipelines.recipe.files import project_root
 from pipelines.recipe.from_mergekit import Translation, from_mergekit
 from pipelines.recipe.mergekit_sources import Folder
 from pipelines.recipe.yaml_file import plain, read_yaml, shown_path

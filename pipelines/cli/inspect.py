@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pipelines.cli.arguments import add_recipe, answer, positive
 from pipelines.cli.made import chosen_one, steps_of
-from pipelines.engine.worker import load_attribute
+from pipelines.engine.imports import load_attribute
 from pipelines.errors import wrong
 
 TRAINED = "bold green"

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from pipelines.cli.arguments import add_recipe, answer
-from pipelines.engine.worker import load_attribute
+from pipelines.engine.imports import load_attribute
 from pipelines.recipe.compile import compile_graph
 from pipelines.recipe.load import load
 from pipelines.recipe.lock import hub_names, lock_path, make_lock, write_lock

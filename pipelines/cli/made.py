@@ -2,7 +2,8 @@
 
 import argparse
 
-from pipelines.cli.prepared import chosen, home_of
+from pipelines.cli.prepared import chosen
+from pipelines.engine.home import home_of
 from pipelines.engine.plan import Step, make_plan
 from pipelines.engine.store import Store
 from pipelines.errors import wrong

@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 
 from pipelines.cli.merge_advice import Advised, advised_on, missing
-from pipelines.cli.prepared import home_of
 from pipelines.cli.view import view
 from pipelines.engine.graph import Graph, Node, graph_of
+from pipelines.engine.home import home_of
 from pipelines.engine.plan import Step, busy_problems, make_plan
 from pipelines.engine.runner import Settings, execute
 from pipelines.engine.store import Record, Store

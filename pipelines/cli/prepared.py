@@ -1,12 +1,12 @@
 """The way from a recipe's path to a checked plan, which `plan` and `run` share."""
 
 import argparse
-import os
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from pipelines.engine.digest import Digests
+from pipelines.engine.home import home_of
 from pipelines.engine.plan import Step, disk_problems, make_plan
 from pipelines.engine.store import Store
 from pipelines.errors import Problem, UserError, wrong
@@ -39,11 +39,6 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--locked", action="store_true", help="refuse anything that the lock file does not pin")
     parser.add_argument("--offline", action="store_true", help="refuse anything that needs the network")
     parser.add_argument("--verify", action="store_true", help="read the content of every cached file again")
-
-
-def home_of(root: Path) -> Path:
-    """$BURNISH_HOME, or .burnish beside the project's root."""
-    return Path(os.environ.get("BURNISH_HOME") or root / ".burnish").absolute()
 
 
 def prepare(args: argparse.Namespace) -> Prepared:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipelines.engine.imports import load_attribute
 from pipelines.engine.stage import Artifact
 from pipelines.engine.store import write_json
-from pipelines.engine.worker import load_attribute
 from pipelines.errors import Problem, UserError
 from pipelines.export.config import ExportEntry
 from pipelines.export.pushes import Push, pushes, repository

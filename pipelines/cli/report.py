@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from pipelines.cli.reports import labels, newest, report_file
-from pipelines.engine.worker import load_attribute
+from pipelines.engine.imports import load_attribute
 from pipelines.errors import wrong
 
 FILES = {

@@ -5,13 +5,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
-from pipelines.cli.prepared import home_of
+from pipelines.engine.home import home_of, project_root
 from pipelines.engine.plan import make_plan
 from pipelines.engine.store import Store
 from pipelines.errors import wrong
 from pipelines.recipe.advised import with_advice
 from pipelines.recipe.compile import compile_graph
-from pipelines.recipe.files import project_root
 from pipelines.recipe.load import load
 
 REPORT, FILE = "report", "report.json"

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cli.arguments import answer
-from pipelines.cli.prepared import home_of
 from pipelines.engine.environment import worker_environment
-from pipelines.engine.worker import load_attribute
+from pipelines.engine.home import home_of, project_root
+from pipelines.engine.imports import load_attribute
 from pipelines.errors import wrong
-from pipelines.recipe.files import project_root
 
 REFUSED = 1
 ENGINES = ("none", "transformers4", "vllm")

@@ -10,9 +10,9 @@ from typing import Any
 from pipelines.engine.digest import Digests
 from pipelines.engine.graph import Graph, Node
 from pipelines.engine.identity import Payload, differences, key, payload
+from pipelines.engine.imports import load_attribute
 from pipelines.engine.stage import Estimate
 from pipelines.engine.store import Record, Store
-from pipelines.engine.worker import load_attribute
 from pipelines.errors import Problem
 
 CACHED, RUN, HELD = "cached", "run", "held back"

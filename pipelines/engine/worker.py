@@ -8,7 +8,6 @@ whose memory comes back.
 """
 
 import errno
-import importlib
 import json
 import os
 import platform
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipelines.engine.identity import package_version
+from pipelines.engine.imports import load_attribute, load_module
 from pipelines.engine.orphans import die_with_parent
 from pipelines.engine.progress import PROGRESS_FILE
 from pipelines.engine.stage import Artifact, Config
@@ -74,12 +74,6 @@ class Answer:
     problems: tuple[Problem, ...] = ()
     error: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)
-
-
-def load_attribute(name: str) -> Any:
-    """The object behind "package.module:attribute"."""
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)
 
 
 def read_call(path: Path) -> Call:
@@ -164,7 +158,7 @@ def serve() -> None:
 def _import(module: str) -> None:
     """Import a stage's module before the fork, so that the next child finds it. If that fails, the child tells."""
     try:
-        importlib.import_module(module)
+        load_module(module)
     except Exception:
         sys.stderr.write(f"{module} cannot be imported\n")
 

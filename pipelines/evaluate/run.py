@@ -9,9 +9,9 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from pipelines.engine.imports import load_attribute
 from pipelines.engine.progress import progress
 from pipelines.engine.stage import Inputs
-from pipelines.engine.worker import load_attribute
 from pipelines.evaluate import kept
 from pipelines.evaluate.config import EvaluateConfig
 from pipelines.evaluate.draw import draw

@@ -6,8 +6,6 @@ from pathlib import Path
 from pipelines.engine.stage import InputPath
 from pipelines.recipe.mistakes import closest
 
-ROOT_MARKS = ("pyproject.toml", ".git", "burnish.yaml")
-
 
 class Missing(Exception):
     """What is wrong with a path, and what may have been meant."""
@@ -16,13 +14,6 @@ class Missing(Exception):
         super().__init__(what)
         self.what = what
         self.fix = fix
-
-
-def project_root(recipe: Path) -> Path:
-    """The nearest folder at or above the recipe that is marked as a project, else the recipe's own."""
-    folder = recipe.resolve().parent
-    marked = (above for above in (folder, *folder.parents) if any((above / mark).exists() for mark in ROOT_MARKS))
-    return next(marked, folder)
 
 
 def absolute(written: str, root: Path, globs: bool) -> InputPath | tuple[InputPath, ...]:

@@ -8,12 +8,13 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from pipelines.base.config import BaseConfig
+from pipelines.engine.home import project_root
 from pipelines.engine.stage import Config, InputPath
 from pipelines.errors import Problem, UserError
 from pipelines.gate.config import Gate
 from pipelines.prepare.config import PrepareConfig
 from pipelines.recipe.compile import link
-from pipelines.recipe.files import Missing, absolute, project_root
+from pipelines.recipe.files import Missing, absolute
 from pipelines.recipe.inline import Inline, lift
 from pipelines.recipe.mistakes import at, closest, in_order, translate
 from pipelines.recipe.overlay import read_recipe

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from pipelines.engine.graph import Graph, Node
-from pipelines.engine.worker import load_attribute
+from pipelines.engine.imports import load_attribute
 from pipelines.errors import Problem
 from pipelines.recipe.mistakes import in_order
 from pipelines.recipe.recipe import Recipe

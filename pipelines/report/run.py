@@ -4,9 +4,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pipelines.engine.imports import load_attribute
 from pipelines.engine.stage import Inputs
 from pipelines.engine.store import write_json
-from pipelines.engine.worker import load_attribute
 from pipelines.report.config import ReportConfig, ReportFormat
 from pipelines.report.data.collect import collect
 from pipelines.report.data.read import read

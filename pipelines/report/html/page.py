@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipelines.engine.worker import load_attribute
+from pipelines.engine.imports import load_attribute
 from pipelines.report import numbers
 from pipelines.report.data.collect import Report
 from pipelines.report.html.figures.spec import Figure
