@@ -18,6 +18,7 @@ BITS = {
 }  # fmt: skip
 _MAX_HEADER = 100_000_000
 _SAID = 200
+_POINTER = b"version "
 _AGAIN = "Download or save the file again"
 
 
@@ -48,7 +49,10 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        first = file.read(8)
+        if first == _POINTER:
+            raise wrong(str(path), "is a pointer of Git LFS in place of the file", "", "Fetch the file: git lfs pull")
+        length = int.from_bytes(first, "little")
         if size < 8 or length > min(size - 8, _MAX_HEADER):
             raise wrong(str(path), "is truncated or no safetensors file", f"{size} bytes", _AGAIN)
         raw = file.read(length)

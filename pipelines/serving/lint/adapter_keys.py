@@ -14,6 +14,7 @@ from pipelines.serving.lint.opened import listing, mapping, number, whole
 PREFIX = "base_model.model."
 _KEY = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(?:\.weight)?$")
 _COPY = re.compile(r"(?P<module>.+(?:embed_tokens|lm_head))\.base_layer\.weight$")
+_NAMED = re.compile(r"\.lora_(?:embedding_)?[AB]\.(?!weight$)\w+(?:\.weight)?$")
 _EXPERTS = re.compile(r"\.experts(?:\.base_layer)?$")
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
 _MERGE = "Merge it into its base and serve the merged model"
@@ -52,7 +53,12 @@ def rules(path: Path, settings: dict[str, Any], tensors: Mapping[str, TensorInfo
 
 
 def _names(path: Path, tensors: Mapping[str, TensorInfo], base: Base | None) -> Iterator[Finding]:
-    odd = [name for name in tensors if not _KEY.match(name) and not _COPY.match(name)]
+    named = [name for name in tensors if _NAMED.search(name)]
+    if named:
+        what = f"names the adapter inside its tensors, which vLLM refuses and PEFT leaves out: {len(named)}"
+        fix = "Save it with save_pretrained of PEFT, or take the adapter's name from the tensors' names"
+        yield Finding("adapter-odd-tensors", "E", str(path), what, few(sorted(named)), fix)
+    odd = [name for name in tensors if not _KEY.match(name) and not _COPY.match(name) and name not in named]
     if odd:
         what = f"holds tensors that are no part of a LoRA, which vLLM refuses: {len(odd)}"
         yield Finding("adapter-odd-tensors", "E", str(path), what, few(sorted(odd)), _MERGE)

@@ -14,6 +14,7 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes for --max-lora-rank."""
 DEFAULT_RANK = 16
 _MERGE = "Merge it into its base and serve the merged model"
+_NOT_WEIGHTS = ("PROMPT", "P_TUNING", "PREFIX", "ADAPTION", "CPT", "CARTRIDGE")
 _PLAIN_INITS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga", "true", "false")
 _HEADS = ("classifier", "score")
 _FEATURES = {
@@ -34,7 +35,9 @@ def rules(path: Path, settings: dict[str, Any]) -> list[Finding]:
     kind = settings.get("peft_type", "LORA")
     if kind != "LORA":
         what = "is no LoRA adapter, the only kind that vLLM serves"
-        return [Finding("adapter-not-lora", "E", str(path), what, str(kind), _MERGE)]
+        learned = any(part in str(kind) for part in _NOT_WEIGHTS)
+        fix = "It changes no weights, and cannot be merged: train a LoRA" if learned else _MERGE
+        return [Finding("adapter-not-lora", "E", str(path), what, str(kind), fix)]
     return [*_features(path, settings), *_inits(path, settings), *_numbers(path, settings), *_ranks(path, settings)]
 
 

@@ -58,6 +58,10 @@ def _named(folder: Path, config: Mapping[str, Any]) -> Iterator[Finding]:
     elif names[0].startswith("Peft"):
         what = "names a wrapper of PEFT as its architecture: vLLM does not know it"
         yield Finding("peft-architecture", "E", where, what, names[0], fix)
+    elif _of_another_type(names[0], config):
+        what = "names the architecture of another model_type: vLLM serves the one, transformers the other"
+        got, again = f"{names[0]} and {config['model_type']}", "Copy config.json of the model it was trained from"
+        yield Finding("architecture-differs", "E", where, what, got, again)
     elif names[0] not in served():
         if names[0] not in skeleton.CAUSAL | skeleton.WRAPPED:
             what = "names an architecture that generates no text: vLLM refuses it or serves it for something else"
@@ -66,6 +70,14 @@ def _named(folder: Path, config: Mapping[str, Any]) -> Iterator[Finding]:
             what = "vLLM has no implementation of its own of this architecture, and falls back to transformers'"
             fix = "Serve it with --model-impl transformers, and measure its speed"
             yield Finding("not-in-vllm", "W", where, what, names[0], fix)
+
+
+def _of_another_type(name: str, config: Mapping[str, Any]) -> bool:
+    """Whether the architecture is known as that of other model_types, and this one as that of another architecture."""
+    kind, types = config.get("model_type"), skeleton.types_of(name)
+    return (
+        bool(types) and kind not in types and skeleton.knows(kind) and bool(skeleton.class_name({"model_type": kind}))
+    )
 
 
 def _usual(config: Mapping[str, Any]) -> str:

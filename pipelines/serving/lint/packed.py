@@ -16,6 +16,7 @@ _NAMES = re.compile(
     r"|SCB)$|\.quant_state\.|_(blocks|scales)$"
 )
 _TYPES = frozenset({"F8_E4M3", "F8_E5M2", "F4", "F6_E2M3", "F6_E3M2"})
+_INTEGERS = frozenset({"I8", "U8", "I16", "U16", "I32", "U32"})
 _OUT_OF_TREE = ("bitsandbytes", "gguf", "hqq", "quanto", "eetq", "aqlm", "higgs", "vptq")
 
 
@@ -29,7 +30,14 @@ def whole_names(tensors: Mapping[str, Located]) -> set[str]:
 
 def packed(tensors: Mapping[str, Located]) -> list[str]:
     """The tensors that only quantised weights have, sorted."""
-    return sorted(name for name, place in tensors.items() if _NAMES.search(name) or place.info.dtype in _TYPES)
+    return sorted(
+        name
+        for name, place in tensors.items()
+        # Masks and positions are integers too, weights never.
+        if _NAMES.search(name)
+        or place.info.dtype in _TYPES
+        or (place.info.dtype in _INTEGERS and name.endswith(".weight"))
+    )
 
 
 def rules(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Located]) -> Iterator[Finding]:

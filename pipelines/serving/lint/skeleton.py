@@ -31,6 +31,11 @@ WRAPPED = frozenset(
 )  # fmt: skip
 """Models of several kinds of input with a language model inside."""
 
+_NAMED = (
+    modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+)  # fmt: skip
+
 MOST_PARTS = 2_000
 _COUNTS = re.compile(r"(num|n)_(\w+_)?(layers?|experts)|depth")
 
@@ -52,6 +57,11 @@ class Difference(NamedTuple):
 def knows(model_type: object) -> bool:
     """Whether the installed transformers has this type of model."""
     return isinstance(model_type, str) and model_type in CONFIG_MAPPING
+
+
+def types_of(name: str) -> set[str]:
+    """The types of model that transformers makes of that class; empty where it does not know the class."""
+    return {kind for named in _NAMED for kind, made in named.items() if made == name}
 
 
 def of_sane_size(config: Mapping[str, Any]) -> bool:

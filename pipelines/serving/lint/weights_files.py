@@ -37,7 +37,7 @@ def stored(folder: Path) -> Stored:
     present = sorted(name for name in files if not name.startswith("adapter_"))
     index = opened(folder / INDEX)
     weight_map = {name: str(file) for name, file in mapping(index.get("weight_map")).items()}
-    wanted = sorted(set(weight_map.values())) or present
+    wanted = sorted({*weight_map.values(), *_unnamed(folder, weight_map, present)}) or present
     findings = [*_index(folder, weight_map), *_sets(folder, present, wanted, bool(weight_map))]
     if not wanted:
         return Stored({}, False, [*findings, _no_weights(folder)])
@@ -49,6 +49,16 @@ def stored(folder: Path) -> Stored:
     if weight_map and len(headers) == len(wanted):
         findings += [*_disagreeing(folder, weight_map, headers), *_total(folder, index, tensors)]
     return Stored(tensors, len(headers) == len(wanted), findings)
+
+
+def _unnamed(folder: Path, weight_map: Mapping[str, str], present: list[str]) -> list[str]:
+    """Files that the index leaves out although they hold what it says is elsewhere: no second set, a wrong index."""
+    named = set(weight_map.values())
+    if not weight_map or not (others := [name for name in present if name not in named]):
+        return []
+    held = {name for tensors in _headers(folder, sorted(named & set(present)))[0].values() for name in tensors}
+    lost = weight_map.keys() - held
+    return [name for name, tensors in _headers(folder, others)[0].items() if not lost.isdisjoint(tensors)]
 
 
 def _index(folder: Path, weight_map: Mapping[str, str]) -> list[Finding]:

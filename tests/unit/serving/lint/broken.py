@@ -404,6 +404,12 @@ def large_shard(folder: Path) -> None:
     os.truncate(folder / SINGLE, 50_000_000_001)
 
 
+@breaks("weights-broken")
+def pointer_of_git_lfs(folder: Path) -> None:
+    """The repository was cloned without Git LFS."""
+    (folder / SINGLE).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 90248\n")
+
+
 # Of our own: names and shapes.
 
 
@@ -489,7 +495,20 @@ def quantised_without_config(folder: Path) -> None:
     store(folder, tensors | packed)
 
 
+@breaks("no-quantization-config")
+def integers_without_config(folder: Path) -> None:
+    """A weight holds integers, and the config does not say what they stand for."""
+    tensors, name = state(folder), "model.layers.0.mlp.up_proj.weight"
+    store(folder, tensors | {name: torch.ones(tensors[name].shape, dtype=torch.int8)})
+
+
 # Of our own: the config.
+
+
+@breaks("architecture-differs")
+def architecture_of_another_type(folder: Path) -> None:
+    """The config names the class of another model_type, whose weights have the same names and other norms."""
+    settings(folder / CONFIG, architectures=["GemmaForCausalLM"])
 
 
 @breaks("no-config")

@@ -112,6 +112,7 @@ BROKEN: list[tuple[str, str, Break]] = [
     ("adapter-rank-over-default", "W", says(rank_pattern={"q_proj": 33})),
     ("adapter-rank-differs", "E", says(r=8)),
     ("adapter-rank-differs", "E", says(rank_pattern={"q_proj": 2})),
+    ("adapter-odd-tensors", "E", renamed("lora_A.weight", "lora_A.default.weight")),
     ("adapter-odd-tensors", "E", more("base_model.model.model.norm.weight", torch.ones(32))),
     ("adapter-odd-tensors", "E", more(A.replace("lora_A.weight", "lora_magnitude_vector"), torch.ones(32))),
     ("adapter-resized", "E", more("base_model.model.model.embed_tokens.base_layer.weight", torch.ones(400, 32))),
@@ -274,3 +275,19 @@ def test_adapter_of_peft_on_other_architectures_is_served(kind: str, tmp_path: P
 
 def test_max_lora_rank_is_the_next_that_vllm_takes() -> None:
     assert [max_lora_rank(rank) for rank in (1, 2, 12, 64, 257, 512)] == [1, 8, 16, 64, 320, 512]
+
+
+@pytest.mark.parametrize(
+    ("change", "fix"),
+    [
+        (says(peft_type="IA3"), "Merge it into its base"),
+        (says(peft_type="PROMPT_TUNING"), "cannot be merged: train a LoRA"),
+        (renamed(".weight", ".default.weight"), "take the adapter's name from the tensors' names"),
+    ],
+)
+def test_adapter_fix_is_to_merge_only_where_that_keeps_what_was_trained(
+    change: Break, fix: str, sound: Path, tmp_path: Path
+) -> None:
+    folder = copied(sound, tmp_path / "adapter")
+    change(folder)
+    assert fix in errors(lint_adapter(folder, None))[0].fix

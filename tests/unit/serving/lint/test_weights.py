@@ -103,6 +103,14 @@ def test_lint_many_missing_tensors_are_one_finding(sound: Sound, tmp_path: Path)
     assert finding.got.count("mlp") == 3
 
 
+def test_lint_index_that_names_the_wrong_file_is_not_mended_by_deleting_a_file(sound: Sound, tmp_path: Path):
+    folder = Path(shutil.copytree(sound("llama-sharded"), tmp_path / "m"))
+    index = broken.weight_map(folder)
+    other = next(file for file in sorted(index.values()) if file != index["lm_head.weight"])
+    broken.index(folder, index | {"lm_head.weight": other})
+    assert [(one.rule, one.got) for one in errors(lint(folder))] == [("index-disagrees", "lm_head.weight")]
+
+
 def test_lint_several_defects_are_found_at_once(sound: Sound, tmp_path: Path):
     folder = Path(shutil.copytree(sound("llama"), tmp_path / "m"))
     for break_it in (broken.linear_missing, broken.bitsandbytes_left, broken.private_file, broken.tokenizer_missing):
