@@ -1,10 +1,6 @@
-"""A folder as a stranger sees it: loaded in a process that knows nothing but its path.
-
-`python -m pipelines.serving.look.child FOLDER OUT` writes `OUT/answer.json` and `OUT/logits.safetensors`.
-"""
+"""A folder as a stranger sees it: loaded in a process that knows nothing but its path."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +18,10 @@ _STEPS = 3
 
 
 def main(folder: Path, out: Path) -> None:
-    """Load, ask, and write down what came out; what is wrong with the folder is written down too."""
+    """Load, ask, and write down what came out in `answer.json` and `logits.safetensors`.
+
+    What is wrong with the folder is written down too.
+    """
     try:
         answer = look(folder, out)
     except UserError as error:
@@ -72,7 +71,3 @@ def stops(model: PreTrainedModel, prompt: list[int], stop: int) -> bool:
         logits_processor=[force],
     )
     return int(written.shape[1]) == len(prompt) + _STEPS
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from pipelines.errors import Problem, UserError, wrong
 
-_CHILD = "pipelines.serving.look.child"
+_CHILD = "pipelines.serving.look.process"
 
 
 class Reloaded(NamedTuple):
