@@ -27,9 +27,10 @@ _REFUSED = ("bitsandbytes", "gguf", "hqq", "quanto", "eetq", "aqlm", "higgs", "v
 
 def rules(folder: Path) -> list[Finding]:
     """What is wrong with the quantised weights of a folder; nothing where they are not quantised."""
-    config, tensors = opened(folder / CONFIG), stored(folder).tensors
+    config = opened(folder / CONFIG)
     stated = mapping(config.get("quantization_config")) or mapping(config.get("compression_config"))
-    if not stated or not packed(tensors):
+    tensors = stored(folder).tensors if stated else {}
+    if not packed(tensors):
         return []
     path, method = folder / CONFIG, str(stated.get("quant_method"))
     found = [*_cache(path, stated, tensors)]

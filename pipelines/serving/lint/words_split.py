@@ -38,13 +38,12 @@ def rules(folder: Path, asked: Words) -> list[Finding]:
 def _replaced(folder: Path, asked: Tokenizer, loaded: Any) -> Iterator[Finding]:
     where, own, name = str(folder / TOKENIZER_CONFIG), loaded.backend_tokenizer, type(loaded).__name__
     fix = 'Set "tokenizer_class": "PreTrainedTokenizerFast" in tokenizer_config.json'
-    got = ", ".join(changed_parts(folder, loaded))
     if any(_ids(asked, text) != _ids(own, text) for text in _PROBES):
         what = f"its class {name} makes other tokens of a text than tokenizer.json"
-        yield Finding("tokenizer-ignores-file", "E", where, what, got, fix)
+        yield Finding("tokenizer-ignores-file", "E", where, what, ", ".join(changed_parts(folder, loaded)), fix)
     elif any(_pieces(asked, text) != _pieces(own, text) for text in _PROBES):
         what = f"its class {name} cuts text into other pieces than tokenizer.json, which may make other tokens of it"
-        yield Finding("tokenizer-cuts-otherwise", "W", where, what, got, fix)
+        yield Finding("tokenizer-cuts-otherwise", "W", where, what, ", ".join(changed_parts(folder, loaded)), fix)
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
