@@ -61,7 +61,8 @@ def _answers(job: Job, after: Reloaded) -> list[Check]:
         answers.parity(model, job.dtype, after),
         answers.rounding(model, job.own, job.dtype, after),
     ]
-    if job.model.key != job.base.key:
+    # By name: another entry that holds the same weights is the wrong folder, or was never trained.
+    if job.config.model != job.config.base:
         checks.append(answers.differs(job.base.path, job.dtype, after))
     return checks
 

@@ -19,6 +19,7 @@ _ADAPTER = "adapter"
 def exports(recipe: Recipe, names: Names, entry: Entry, linked: ExportEntry) -> list[Node]:
     """The export and a node for each level. References of `linked`, which is the entry's config, are ids already."""
     _check_formats(recipe, names, entry)
+    _check_base(recipe, names, entry)
     config = ExportConfig(
         model=linked.model,
         base=linked.base,
@@ -65,6 +66,14 @@ def _check_formats(recipe: Recipe, names: Names, entry: Entry) -> None:
             names.problems.append(at(recipe.origin(where), where, f"{one} is named twice", "", "Leave one out"))
         elif one == _ADAPTER:
             names.problems += _no_adapter(recipe, names, entry.config, where)
+
+
+def _check_base(recipe: Recipe, names: Names, entry: Entry) -> None:
+    """A base that is named is another model; without one, the recipe's base itself may be shipped."""
+    path: Path = (*entry.path, "base")
+    if entry.config.base == entry.config.model and recipe.states(path):
+        what, fix = "is the model that is exported, which must differ from its base", "Leave base out"
+        names.problems.append(at(recipe.origin(path), path, what, repr(str(entry.config.base)), fix))
 
 
 def _no_adapter(recipe: Recipe, names: Names, entry: ExportEntry, where: Path) -> list[Problem]:

@@ -120,10 +120,10 @@ def test_export_narrower_dtype_is_rounded_once_and_measured(model: Path, export:
 
 
 def test_export_shards_load_again(model: Path, here: None):
-    inputs = {"tuned": Artifact("tuned", "model", model, "k1"), "base": Artifact("base", "model", model, "k1")}
+    inputs = {"base": Artifact("base", "model", model, "k1")}
     out = model.parent / "sharded"
     out.mkdir()
-    config = ExportConfig.model_construct(model="tuned", base="base", dtype="keep", max_shard_size=60_000)
+    config = ExportConfig.model_construct(model="base", base="base", dtype="keep", max_shard_size=60_000)
     run(config, inputs, out)
     assert len(list((out / "safetensors").glob("model-*.safetensors"))) == 3
     assert AutoModelForCausalLM.from_pretrained(out / "safetensors").dtype == torch.float32
@@ -147,15 +147,17 @@ def test_export_takes_the_licence_of_the_base(model: Path, base: Path, export: E
     assert metrics["licence"] == "Apache-2.0"
 
 
-def test_export_of_the_base_itself_is_not_compared_with_it(base: Path, export: Export, here: None):
-    _, metrics = export(base, key="k0")
+def test_export_of_the_base_itself_is_not_compared_with_it(base: Path, here: None, tmp_path: Path):
+    inputs = {"base": Artifact("base", "model", base, "k0", ORIGIN)}
+    metrics = run(ExportConfig(model="base"), inputs, tmp_path)
     assert metrics["differs_from_base"] is False
     assert metrics["base_dlogit"] is None
 
 
-def test_export_equal_to_the_base_is_refused(base: Path, export: Export, here: None, tmp_path: Path):
+@pytest.mark.parametrize("key", ["k0", "k1"])
+def test_export_equal_to_the_base_is_refused(key: str, base: Path, export: Export, here: None, tmp_path: Path):
     with pytest.raises(UserError, match="the export equals the base: every logit is the same"):
-        export(Path(shutil.copytree(base, tmp_path / "copy")))
+        export(Path(shutil.copytree(base, tmp_path / "copy")), key=key)
 
 
 def test_export_whose_change_is_rounded_away_is_refused(base: Path, export: Export, here: None, tmp_path: Path):

@@ -254,6 +254,10 @@ TOLD = {
         INT8.replace("int8", "gguf_f16"), (("models: [whole]", "models: [ship.gguf_f16]"),), "18: evaluate.models.0: "
         "gguf_f16 is measured by no backend. Name the export itself, or one of its other formats",
     ),
+    "base that is the model": (
+        "  ship: {model: kept, base: kept}\n", (), "23: export.ship.base: is the model that is exported, which must "
+        "differ from its base (got 'kept'). Leave base out",
+    ),
     "export merged": (
         INT8, (("models: [{use: tuned}]", "models: [{use: ship.int8}]"),), "13: merge.kept.models.0.use: wants an "
         "adapter or a model, but 'ship.int8' makes an export",
