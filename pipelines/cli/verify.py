@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ def main(args: argparse.Namespace) -> int:
     _check(args)
     # As in a stage: nothing is fetched, sums are made in one order, and libraries say nothing of their own.
     os.environ |= worker_environment(str(home_of(project_root(Path.cwd() / "recipe.yaml"))), offline=True)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.simplefilter("ignore", FutureWarning)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     steps = []
     for folder, step in _steps(args):

@@ -13,6 +13,9 @@ from pipelines.serving.lint.adapter import SETTINGS, lint_adapter
 from pipelines.serving.lint.opened import opened, unreadable
 from pipelines.serving.lint.weights_files import stored
 
+_TOKENIZER = "tokenizer-does-not-load"
+_UNBUILT = {"config-unbuildable", "unknown-model-type", "rope-type"}
+
 
 def lint(folder: Path, *, base: Path | None = None, beside: bool = True) -> list[Finding]:
     """Every finding about a model, quantised or not, about GGUF files, or with `base` about an adapter to that model.
@@ -46,7 +49,10 @@ def _inside(folder: Path, base: Path | None, beside: bool) -> list[Finding]:
 def _alone(folder: Path, base: Path | None) -> list[Finding]:
     if base is not None:
         return []
-    what, fix = "is an adapter, not a model: nothing serves it alone", "Name its base too, or merge it into that"
+    what, fix = (
+        "is an adapter, not a model: nothing serves it alone",
+        "Name its base with --base, or merge it into that",
+    )
     return [Finding("adapter-as-model", "E", str(folder), what, "", fix)]
 
 
@@ -54,12 +60,14 @@ def _model(folder: Path, beside: bool) -> list[Finding]:
     held = stored(folder)
     found = [*held.findings, *words.rules(folder)]
     if broken := _unreadable_config(folder):
-        return [*found, *broken]
+        return [*(one for one in found if one.rule != _TOKENIZER), *broken]
     config = opened(folder / CONFIG)
     found += [*tied.flags(folder, config), *files.mixed(folder), *packed.rules(folder, config, held.tensors)]
     found += [*numbers.rules(folder, config, held.tensors), *architecture.rules(folder, config)]
     found += [*configs.rules(folder, beside), *quantised.rules(folder)]
-    return [*found, *weights.rules(folder, config, held)]
+    found += weights.rules(folder, config, held)
+    # The tokenizer's class reads the config: what is wrong there is no reason to save the tokenizer again.
+    return [one for one in found if one.rule != _TOKENIZER or not _UNBUILT & {each.rule for each in found}]
 
 
 def _unreadable_config(folder: Path) -> list[Finding]:

@@ -33,12 +33,13 @@ def rules(folder: Path) -> list[Finding]:
 
 def _files(folder: Path, words: Words | None) -> list[Finding]:
     again = "Save the tokenizer again with save_pretrained"
+    copied = f"Copy {GENERATION} of the model it was trained from"
     if not (folder / TOKENIZER).is_file():
         return [_no_tokenizer(folder)]
     found = [
         finding
         for name in (TOKENIZER, TOKENIZER_CONFIG, GENERATION, "special_tokens_map.json", "added_tokens.json")
-        for finding in unreadable(folder / name, "unreadable-file", again)
+        for finding in unreadable(folder / name, "unreadable-file", again if name != GENERATION else copied)
     ]
     if not (folder / TOKENIZER_CONFIG).is_file():
         what = "has no tokenizer_config.json: engines do not know its special tokens"

@@ -111,6 +111,19 @@ def test_lint_index_that_names_the_wrong_file_is_not_mended_by_deleting_a_file(s
     assert [(one.rule, one.got) for one in errors(lint(folder))] == [("index-disagrees", "lm_head.weight")]
 
 
+@pytest.mark.parametrize("name", ["config_cut", "config_is_a_list", "wrong_kind_of_value", "model_type_unknown"])
+def test_lint_broken_config_is_no_reason_to_save_the_tokenizer_again(name: str, sound: Sound, tmp_path: Path):
+    folder = Path(shutil.copytree(sound("llama"), tmp_path / "m"))
+    BROKEN[name].make(folder)
+    assert [one.rule for one in errors(lint(folder))] == [BROKEN[name].rule]
+
+
+def test_lint_broken_generation_config_is_copied_from_the_base(sound: Sound, tmp_path: Path):
+    folder = Path(shutil.copytree(sound("llama"), tmp_path / "m"))
+    (folder / "generation_config.json").write_text("{")
+    assert errors(lint(folder))[0].fix == "Copy generation_config.json of the model it was trained from"
+
+
 def test_lint_several_defects_are_found_at_once(sound: Sound, tmp_path: Path):
     folder = Path(shutil.copytree(sound("llama"), tmp_path / "m"))
     for break_it in (broken.linear_missing, broken.bitsandbytes_left, broken.private_file, broken.tokenizer_missing):
