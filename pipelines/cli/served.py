@@ -11,11 +11,17 @@ from pipelines.serving.beside import SERVING
 
 
 def where(artifact: Artifact) -> Iterator[str]:
-    """The folder of an export that is served, with its `vllm serve` line; of anything else its own folder."""
+    """The folder of an export that is served, with its `vllm serve` line; of anything else its own folder.
+
+    Where an adapter was asked for, its folder too, or why there is none.
+    """
     folder = artifact.path / str(artifact.metrics["folder"]) if "folder" in artifact.metrics else artifact.path
     yield f"{artifact.name}: {shown(folder)}"
     if command := _command(folder):
         yield f"  {shlex.join(shown(folder) if word == '.' else word for word in command)}"
+    if adapter := artifact.metrics.get("adapter"):
+        beside, why = artifact.path / "adapter", "; ".join(adapter["why"])
+        yield f"  its adapter: {shown(beside) if adapter['shipped'] else f'not shipped by itself: {why}'}"
 
 
 def shown(path: Path) -> str:

@@ -48,7 +48,7 @@ def _unknown(recipe: Recipe, path: tuple[str, ...], every: list[tuple[str, ...]]
     depth = max(len(path[:n]) for n in range(len(path)) if any(one[:n] == path[:n] for one in every))
     around = sorted({one[depth] for one in every if len(one) > depth and one[:depth] == path[:depth]})
     inside = ".".join(path[:depth]) or "the recipe"
-    fix = closest(path[depth], around) or f"It has {', '.join(around)}"
+    fix = closest(path[depth], around) or (f"It has {', '.join(around)}" if around else f"Ask for {inside}")
     return wrong(str(recipe.path), f"{inside} has no '{path[depth]}'", "", fix)
 
 

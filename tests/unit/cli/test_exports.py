@@ -96,4 +96,8 @@ def test_export_is_told_with_its_folder_and_the_line_that_serves_it(tmp_path: Pa
     assert list(where(export))[1] == "  vllm serve home/export-1/safetensors --dtype float32"
     (folder / "SERVING.json").write_text(json.dumps({"llama.cpp": {"command": ["llama-server"]}}))
     assert len(list(where(export))) == 1
+    export.metrics["adapter"] = {"shipped": True, "why": []}
+    assert list(where(export))[1] == "  its adapter: home/export-1/adapter"
+    export.metrics["adapter"] = {"shipped": False, "why": ["has a rank above 512"]}
+    assert list(where(export))[1] == "  its adapter: not shipped by itself: has a rank above 512"
     assert list(where(Artifact("report", "report", tmp_path / "home", "k"))) == ["report: home"]

@@ -108,3 +108,9 @@ def test_inspect_refuses_what_is_not_made(tmp_path: Path, capsys: Captured) -> N
     make(tmp_path)
     assert main(["inspect", "recipe.yaml", "chats"]) == 2
     assert "Run: burnish run recipe.yaml --only data.chats" in capsys.readouterr().err
+
+
+def test_explain_below_a_value_that_is_not_set_names_the_value(tmp_path: Path, capsys: Captured) -> None:
+    make(tmp_path)
+    assert main(["explain", "recipe.yaml", "export.ship.hub.repo"]) == 2
+    assert capsys.readouterr().err == "recipe.yaml: export.ship.hub has no 'repo'. Ask for export.ship.hub\n"
