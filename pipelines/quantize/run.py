@@ -50,7 +50,6 @@ def metrics(folder: Path, out: Path, made: Made) -> dict[str, Any]:
         "tokens_per_second": made.tokens_per_second,
         "memory_bytes": made.memory_bytes,
         "environment": dict(made.environment),
-        "notes": [str(finding.problem) for finding in made.warnings],
     }
 
 

@@ -14,8 +14,10 @@ from pipelines.engine.stage import Artifact
 from pipelines.errors import UserError
 from pipelines.hf.rows import Row, write_rows
 from pipelines.quantize.config import GGUF, LEVELS, QuantizeConfig
-from pipelines.quantize.run import MAKERS, run
+from pipelines.quantize.made import Made
+from pipelines.quantize.run import MAKERS, metrics, run
 from pipelines.serving.environments import find
+from pipelines.serving.findings import Finding
 from pipelines.serving.lint.folder import lint
 from tests import pico
 
@@ -59,6 +61,11 @@ def digests(folder: Path) -> dict[str, str]:
 
 def test_makers_know_every_level():
     assert set(MAKERS) == {*LEVELS, *GGUF}
+
+
+def test_warnings_are_told_in_one_place(tmp_path: Path, export: Artifact):
+    warned = Made([], [Finding("a-rule", "W", "int8", "is told")], 0.1, 1.0, None, None, {})
+    assert "is told" not in str(metrics(export.path / "safetensors", tmp_path, warned)), "verification.json has it"
 
 
 def test_calibrated_level_without_rows_is_refused(tmp_path: Path, export: Artifact, monkeypatch: pytest.MonkeyPatch):
