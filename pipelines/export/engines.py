@@ -10,7 +10,8 @@ from pipelines.serving.findings import Check
 from pipelines.serving.look import transformers4
 from pipelines.serving.look.fresh import Reloaded
 from pipelines.serving.look.live import Live
-from pipelines.serving.look.parity import all_logprobs, compare
+from pipelines.serving.look.parity import all_logprobs, compare, exact_logprobs, scale
+from pipelines.serving.vllm.flags import is_on_cpu
 from pipelines.serving.vllm.proof import Adapter, prove
 from pipelines.serving.vllm.server import NAME, Session, session
 
@@ -48,12 +49,15 @@ def in_transformers4(folder: Path, before: Reloaded) -> Seen:
 def in_vllm(folder: Path, dtype: str, before: Reloaded, adapter: ByName | None) -> Seen:
     """The folder, and the adapter on its base, as vLLM serves them over HTTP."""
     environment, prompts = require("vllm", _WHERE), before.facts["prompts"]
+    expected, size = all_logprobs(before.logits, prompts), scale(before.logits)
+    exact = exact_logprobs(folder, prompts) if dtype != "float32" and is_on_cpu(environment) else None
     with session(environment) as live:
-        proof = prove(live, environment, folder, dtype, prompts, all_logprobs(before.logits, prompts))
+        proof = prove(live, environment, folder, dtype, prompts, expected, None, size, exact)
         beside = _by_name(live, environment, adapter, dtype, prompts) if adapter else []
     steps = ", ".join(["models", "completions", *(["chat"] if proof.ended else [])])
     checks = [
         Check("max |dlogprob| in vLLM, in nats", proof.apart[NAME]),
+        *([Check("the same where both compute in float32", proof.exact)] if proof.exact is not None else []),
         Check("used in vLLM with the OpenAI client", f"{steps}, {proof.metrics} metrics"),
         *beside,
     ]
@@ -66,5 +70,5 @@ def _by_name(
 ) -> list[Check]:
     alone, adapted = (all_logprobs(logits, prompts) for logits in adapter.live)
     beside = {adapter.name: Adapter(adapter.folder, adapted)}
-    proof = prove(live, environment, adapter.parent, dtype, prompts, alone, beside)
+    proof = prove(live, environment, adapter.parent, dtype, prompts, alone, beside, scale(adapter.live.adapted))
     return [Check("max |dlogprob| of the adapter by its name in vLLM, in nats", proof.apart[adapter.name])]

@@ -62,6 +62,16 @@ def all_logprobs(logits: Sequence[torch.Tensor], prompts: Sequence[list[int]]) -
     return [logprobs(rows, prompt) for rows, prompt in zip(logits, prompts, strict=True)]
 
 
+def scale(logits: Sequence[torch.Tensor]) -> float:
+    """The largest logit in size, which errors of rounding grow with."""
+    return max(float(rows.abs().max()) for rows in logits)
+
+
+def exact_logprobs(folder: Path, prompts: Sequence[list[int]]) -> list[list[float]]:
+    """Log-probabilities of the prompts by the weights of a folder, computed in float32 whatever their type."""
+    return all_logprobs(folder_logits(folder, list(prompts), "float32"), prompts)
+
+
 def folder_logits(folder: Path, prompts: list[list[int]], dtype: str) -> list[torch.Tensor]:
     """Logits of the model in a folder, its weights cast to `dtype`; the model is gone from memory afterwards."""
     return logits(aligned(load_model(folder, dtype, model_device())), prompts)

@@ -8,7 +8,7 @@ from pipelines.hf.folder import describe
 from pipelines.hf.models import load_tokenizer
 from pipelines.serving.environments import Environment
 from pipelines.serving.look.live import Live, live_logits
-from pipelines.serving.look.parity import all_logprobs, compare, prompt_ids
+from pipelines.serving.look.parity import all_logprobs, compare, prompt_ids, scale
 from pipelines.serving.verify.steps import Asked, Step, attempt, told, with_engine
 from pipelines.serving.vllm.parity import limit
 from pipelines.serving.vllm.proof import Adapter, prove
@@ -44,6 +44,6 @@ def _in_vllm(environment: Environment, asked: Asked, live: Live, prompts: list[l
     alone, adapted = (all_logprobs(logits, prompts) for logits in live)
     beside = {_ADAPTER: Adapter(asked.folder, adapted)}
     with told() as log, session(environment, log=log) as running:
-        proof = prove(running, environment, asked.base, dtype, prompts, alone, beside)
+        proof = prove(running, environment, asked.base, dtype, prompts, alone, beside, scale(live.adapted))
     apart = f"max |dlogprob| {proof.apart[_ADAPTER]:.2g}, of its base {proof.apart[NAME]:.2g}"
-    return f"serves it by name beside its base: {apart}; {limit(dtype):g} allowed in {dtype}"
+    return f"serves it by name beside its base: {apart}; {limit(dtype, scale(live.adapted)):.2g} allowed in {dtype}"

@@ -11,10 +11,19 @@ from pipelines.hf.models import load_tokenizer
 from pipelines.serving.environments import Environment
 from pipelines.serving.look.fresh import Reloaded, reload
 from pipelines.serving.look.live import live_logits
-from pipelines.serving.look.parity import all_logprobs, compare, folder_logits, prompt_ids, summation
+from pipelines.serving.look.parity import (
+    all_logprobs,
+    compare,
+    exact_logprobs,
+    folder_logits,
+    prompt_ids,
+    scale,
+    summation,
+)
 from pipelines.serving.look.transformers4 import disagreements, in_transformers4
 from pipelines.serving.verify.steps import Asked, Step, attempt, told, with_engine
-from pipelines.serving.vllm.parity import limit
+from pipelines.serving.vllm.flags import is_on_cpu
+from pipelines.serving.vllm.parity import FLOAT32, limit
 from pipelines.serving.vllm.proof import Proof, prove
 from pipelines.serving.vllm.server import NAME, session
 
@@ -114,10 +123,14 @@ def _in_transformers4(environment: Environment, asked: Asked, seen: Reloaded) ->
 def _in_vllm(environment: Environment, asked: Asked, seen: Reloaded) -> str:
     """Served, asked for the log-probabilities of the prompts, and used once with the OpenAI client."""
     prompts, dtype = _as(seen)
-    expected = all_logprobs(seen.logits, prompts)
+    expected, size = all_logprobs(seen.logits, prompts), scale(seen.logits)
+    exact = exact_logprobs(asked.folder, prompts) if dtype != "float32" and is_on_cpu(environment) else None
     with told() as log, session(environment, log=log) as live:
-        proof = prove(live, environment, asked.folder, dtype, prompts, expected)
-    apart = f"max |dlogprob| {proof.apart[NAME]:.2g} of {proof.tokens} tokens, {limit(dtype):g} allowed in {dtype}"
+        proof = prove(live, environment, asked.folder, dtype, prompts, expected, None, size, exact)
+    allowed = f"{limit(dtype, size):.2g} allowed in {dtype}"
+    apart = f"max |dlogprob| {proof.apart[NAME]:.2g} of {proof.tokens} tokens, {allowed}"
+    if proof.exact is not None:
+        apart += f"; {proof.exact:.2g} where both compute in float32, {FLOAT32:g} allowed"
     return f"{_version(environment)} serves it: {apart}; {_answered(proof)}"
 
 

@@ -66,5 +66,17 @@ def test_proof_of_an_adapter_served_as_the_base_is_refused(answers: dict[str, An
         prove(Served(), ENVIRONMENT, folder, "float32", PROMPTS, SAID, {"tuned": Adapter(folder, TUNED)})
 
 
+def test_proof_in_16_bits_allows_the_rounding_of_large_logits_and_none_in_float32(
+    answers: dict[str, Any], folder: Path
+) -> None:
+    near = [[-0.5, -1.3], [-2.0]]
+    with pytest.raises(UserError, match=r"0.3 nats apart, where 0.02 is allowed in bfloat16"):
+        prove(Served(), ENVIRONMENT, folder, "bfloat16", PROMPTS, near)
+    found = prove(Served(), ENVIRONMENT, folder, "bfloat16", PROMPTS, near, scale=25.0, exact=SAID)
+    assert (found.apart[NAME], found.exact) == (pytest.approx(0.3), 0.0)
+    with pytest.raises(UserError, match="is allowed in float32"):
+        prove(Served(), ENVIRONMENT, folder, "bfloat16", PROMPTS, near, scale=25.0, exact=near)
+
+
 def test_proof_without_another_engine_compares_nothing(answers: dict[str, Any], folder: Path) -> None:
     assert prove(Served(), ENVIRONMENT, folder, "auto", PROMPTS, None).apart == {}
