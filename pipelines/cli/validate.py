@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from pipelines.cli.arguments import add_recipe, answer
+from pipelines.cli.push import clashes
 from pipelines.errors import UserError
 from pipelines.recipe.compile import compile_graph
 from pipelines.recipe.load import load
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     recipe = load(args.recipe, args.set)
     graph = compile_graph(recipe)
-    if problems := room_problems(recipe, graph, graph):
+    if problems := [*room_problems(recipe, graph, graph), *clashes(recipe)]:
         raise UserError(*problems)
     if args.json:
         answer({"recipe": recipe.name, "stages": list(graph.nodes), "problems": []})

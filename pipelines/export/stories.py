@@ -13,6 +13,7 @@ from pipelines.hf.folder import describe, licence_of, write_json
 from pipelines.serving.beside import arguments
 from pipelines.serving.findings import Check, Finding, verification
 
+_BASE = "BASE"
 _VERSIONS = ("torch", "transformers", "tokenizers", "safetensors")
 
 
@@ -24,7 +25,9 @@ def stories(job: Job, shipped: Shipped) -> dict[Path, Story]:
     notes = [f"Note on the base: {note}" for note in job.base.metrics.get("notes", [])]
     about = [_about(shipped)] if job.config.ship_adapter else []
     origin = adapter.origin(job.base)
-    told = {job.folder: Story(job.model.name, "transformers", licence, origin, facts, [*about, *notes], command)}
+    told = {
+        job.folder: Story(_title(job.model.name), "transformers", licence, origin, facts, [*about, *notes], command)
+    }
     if shipped.folder and job.adapter:
         told[shipped.folder] = _of_adapter(job, shipped.folder)
     return told
@@ -35,9 +38,17 @@ def _of_adapter(job: Job, folder: Path) -> Story:
     name, origin = adapter_name(job), adapter.origin(job.parent)
     licence = licence_of(job.parent.path) or job.parent.metrics.get("licence")
     facts = {**describe(job.parent.path), "licence": licence}
-    command = ["vllm", "serve", origin.name, *arguments(job.folder, job.dtype), *adapter.serve_arguments(folder, name)]
-    note = f"A LoRA adapter of {origin.name}; requests name it {name}"
-    return Story(job.adapter.name, "peft", licence, origin, facts, [note], command)
+    # Only what a hub has is found by its name.
+    base = origin.name if origin.revision else _BASE
+    command = ["vllm", "serve", base, *arguments(job.folder, job.dtype), *adapter.serve_arguments(folder, name)]
+    where = f"; {_BASE} stands for the folder of {origin.name}" if base == _BASE else ""
+    note = f"A LoRA adapter of {origin.name}; requests name it {name}{where}"
+    return Story(_title(job.adapter.name), "peft", licence, origin, facts, [note], command)
+
+
+def _title(identity: str) -> str:
+    """What people call the entry of a node: best of select.best, tuned of merge.tuned+base."""
+    return (identity.partition(".")[2] or identity).removesuffix("+base")
 
 
 def adapter_name(job: Job) -> str:

@@ -95,8 +95,10 @@ def test_planned_where_the_gates_do_not_say_yes_is_forbidden(tmp_path: Path, gat
 
 def test_clashes_are_entries_that_go_to_one_repository(tmp_path: Path) -> None:
     other = "\n  too: {model: tuned, formats: [safetensors, int8], hub: {repo: Me/model}}"
-    (problem,) = clashes(load(make(tmp_path, GATED.replace("FORMATS", "[safetensors]").rstrip() + other + "\n")))
+    recipe = make(tmp_path, GATED.replace("FORMATS", "[safetensors]").rstrip() + other + "\n")
+    (problem,) = clashes(load(recipe))
     assert "recipe.yaml:24: export.too.hub.repo: goes to Me/model as 'ship' does" in str(problem)
+    assert main(["validate", str(recipe)]) == 2
 
 
 @pytest.mark.parametrize(

@@ -45,12 +45,13 @@ def export(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Expor
     """Without a process of its own: `test_run` has one."""
 
     def do(model: Path, adapter: Path, metrics: dict[str, Any] | None = None, **settings: Any) -> tuple[Path, dict]:
+        origin = settings.pop("origin", HUB)
         out = tmp_path / "out"
         out.mkdir()
         inputs = {
             "merge.baked": Artifact("merge.baked", "model", model, "k1", metrics or {}),
             "train.tuned": Artifact("train.tuned", settings.pop("kind", "adapter"), adapter, "k2"),
-            "base": Artifact("base", "model", base, "k0", HUB),
+            "base": Artifact("base", "model", base, "k0", origin),
         }
         config = {"model": "merge.baked", "adapter": "train.tuned", "parent": "base", "ship_adapter": True}
         return out, run(ExportConfig(**(config | settings)), inputs, out)
@@ -96,6 +97,13 @@ def test_adapter_is_shipped_beside_the_merged_weights(model: Path, adapter: Path
     assert f"{line}--lora-modules tuned=." in (folder / "README.md").read_text()
     assert "base_model: owner/base" in (folder / "README.md").read_text()
     assert "shipped too, in adapter/" in (out / "safetensors" / "README.md").read_text()
+
+
+def test_adapter_of_a_base_that_no_hub_has_names_a_place_for_it(model: Path, adapter: Path, export: Export):
+    out, _ = export(model, adapter, origin={"source": "wheel pico==1.0"})
+    card = (out / "adapter" / "README.md").read_text()
+    assert "vllm serve BASE --dtype float32" in card
+    assert "BASE stands for the folder of base" in card
 
 
 def test_adapter_at_work_is_compared_with_the_merged_weights(model: Path, adapter: Path, export: Export):
