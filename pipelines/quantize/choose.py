@@ -68,7 +68,8 @@ def rule(limits: Mapping[str, float]) -> str:
 
 def _row(export: Artifact, scores: Scores, whole: Scores, limits: Mapping[str, float]) -> Row:
     unlike = _unlike(whole, scores)
-    drops = {} if unlike else {group: drop(scores.scores, whole.scores, group) for group in limits}
+    # Added to zero, a loss of -0.0 is 0.0.
+    drops = {} if unlike else {group: 0.0 + drop(scores.scores, whole.scores, group) for group in limits}
     over = [
         f"loses {lost:.4g} in {group}, more than {limits[group]:g}"
         for group, lost in drops.items()
