@@ -4,6 +4,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (little endian
 """
 
 import math
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ def rules(files: list[Path]) -> list[Finding]:
 def _file(path: Path) -> Iterator[Finding]:
     try:
         held = _read(path)
-    except (_Broken, struct.error, ValueError, OverflowError) as error:
+    except (_Broken, struct.error, ValueError, KeyError, OverflowError) as error:
         yield Finding("gguf-broken", "E", str(path), "is no GGUF file or was cut short", str(error), _AGAIN)
         return
     if held.size > path.stat().st_size:
@@ -87,7 +88,7 @@ def _value(file: BinaryIO, kind: int) -> int | None:
     elif kind == _LIST:
         inner, length = _number(file, "I"), _number(file, "Q")
         if inner in _NUMBERS:
-            file.seek(struct.calcsize(_NUMBERS[inner]) * length, 1)
+            _skip(file, struct.calcsize(_NUMBERS[inner]) * length)
         elif inner != _TEXT or length > _MOST:
             raise _Broken(f"a list of {length} values of kind {inner}")
         for _ in range(length if inner == _TEXT else 0):
@@ -98,6 +99,12 @@ def _value(file: BinaryIO, kind: int) -> int | None:
     else:
         raise _Broken(f"a value of kind {kind}")
     return None
+
+
+def _skip(file: BinaryIO, length: int) -> None:
+    if length > os.fstat(file.fileno()).st_size - file.tell():
+        raise _Broken(f"a list of {length} bytes")
+    file.seek(length, os.SEEK_CUR)
 
 
 def _number(file: BinaryIO, code: str) -> int:

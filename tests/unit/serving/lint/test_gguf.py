@@ -1,5 +1,6 @@
 """A GGUF file is whole, readable, and has what a server needs."""
 
+import struct
 from pathlib import Path
 
 import gguf
@@ -62,6 +63,13 @@ def test_gguf_one_byte_short_is_refused(tmp_path: Path):
 )
 def test_gguf_other_bytes_are_refused(content: bytes, tmp_path: Path):
     (tmp_path / "model.gguf").write_bytes(content)
+    assert rules(tmp_path) == {"gguf-broken": "E"}
+
+
+@pytest.mark.parametrize("length", [100, 2**62, 2**64 - 1])
+def test_gguf_list_that_ends_behind_the_file_is_refused(length: int, tmp_path: Path):
+    key = struct.pack("<Q", 1) + b"k" + struct.pack("<IIQ", 9, 5, length)
+    (tmp_path / "model.gguf").write_bytes(struct.pack("<4sIQQ", b"GGUF", 3, 0, 1) + key + bytes(8))
     assert rules(tmp_path) == {"gguf-broken": "E"}
 
 
