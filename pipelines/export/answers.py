@@ -8,13 +8,11 @@ from pipelines.hf.folder import CONFIG, GENERATION, chat_template, id_list, read
 from pipelines.hf.models import load_tokenizer
 from pipelines.serving.findings import Check
 from pipelines.serving.look.fresh import Reloaded
-from pipelines.serving.look.live import Live
+from pipelines.serving.look.live import Live, merged
 from pipelines.serving.look.parity import compare, folder_logits, plain_ids, prompt_ids, summation
 
 # Rounding to 8 bits of mantissa moves logits by one or two percent; a broken export by a hundred.
 _TOO_MUCH = 0.2
-# Merged weights are rounded once more than those that the adapter works beside.
-_ROUNDED = 5e-2
 PARITY = "max |dlogit| against the model, at the same precision"
 ROUNDING = "max |dlogit| from rounding"
 DIFFERS = "max |dlogit| against the base"
@@ -93,11 +91,11 @@ def merged_is_live(live: Live, after: Reloaded, exact: bool) -> list[Check]:
 
     UserError also where it is no nearer to the adapter than the model without it is: the merge lost the change.
     """
-    moved, apart = compare(live.parent, live.adapted), compare(live.adapted, after.logits)
+    moved, apart, alike = merged(live, after.logits, exact)
     if moved.largest == 0.0:
         fix = "Check that it was trained, and that parent is the model that it was trained from"
         raise wrong("export.adapter", "changes nothing: every logit is that of the model without it", "", fix)
-    if apart.relative > (summation("float32") if exact else _ROUNDED) or apart.relative >= moved.relative:
+    if not alike:
         got = f"{apart.relative:.2%} of the logits' size, where the adapter changes {moved.relative:.2%}"
         fix = "Merge it into the model that it was trained from, or export in float32"
         raise wrong("export.model", "the merged weights answer differently from the adapter at work", got, fix)

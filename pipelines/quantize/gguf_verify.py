@@ -33,7 +33,8 @@ def _compared(environment: Environment, file: Path, source: Path) -> str:
     tokenizer = load_tokenizer(source)
     seen = look(environment, file, source, tokenizer, opens_with_bos(tokenizer))
     checked(seen, "", source, tokenizer)
-    if seen.distance.kl > seen.distance.context:
+    # NaN is no distance either.
+    if not seen.distance.kl < seen.distance.context:
         got = f"{seen.distance.kl:.3g} nats a token"
         raise wrong(file.name, "says something else than its source", got, "Convert it again")
     near = f"{seen.distance.kl:.2g} nats a token from its source, agreement {seen.distance.agreement:.0%}"

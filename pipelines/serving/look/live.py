@@ -8,7 +8,10 @@ from peft import PeftModel
 
 from pipelines.errors import wrong
 from pipelines.hf.models import load_model, model_device
-from pipelines.serving.look.parity import aligned, logits
+from pipelines.serving.look.parity import Difference, aligned, compare, logits, summation
+
+# Merged weights are rounded once more than those that the adapter works beside.
+_ROUNDED = 5e-2
 
 
 class Live(NamedTuple):
@@ -16,6 +19,24 @@ class Live(NamedTuple):
 
     parent: list[torch.Tensor]
     adapted: list[torch.Tensor]
+
+
+class Merged(NamedTuple):
+    """How far the adapter moves its model, how far merged weights are from it, and whether they are the same."""
+
+    moved: Difference
+    apart: Difference
+    alike: bool
+
+
+def merged(live: Live, after: list[torch.Tensor], exact: bool) -> Merged:
+    """Logits of merged weights beside the adapter at work; `exact` where no weight was ever rounded to 16 bits.
+
+    Merged weights that are no nearer to the adapter than the model without it have lost the change.
+    """
+    moved, apart = compare(live.parent, live.adapted), compare(live.adapted, after)
+    near = apart.relative <= (summation("float32") if exact else _ROUNDED)
+    return Merged(moved, apart, near and apart.relative < moved.relative)
 
 
 def live_logits(parent: Path, adapter: Path, prompts: list[list[int]], dtype: str) -> Live:

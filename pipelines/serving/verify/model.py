@@ -10,7 +10,7 @@ from pipelines.hf.folder import CONFIG, GENERATION, TOKENIZER, chat_template, id
 from pipelines.hf.models import load_tokenizer
 from pipelines.serving.environments import Environment
 from pipelines.serving.look.fresh import Reloaded, reload
-from pipelines.serving.look.live import live_logits
+from pipelines.serving.look.live import live_logits, merged
 from pipelines.serving.look.parity import (
     all_logprobs,
     compare,
@@ -69,12 +69,16 @@ def _comparisons(asked: Asked, seen: Reloaded) -> Iterator[Step]:
         yield attempt("base", lambda: _unlike(asked.folder, seen, base))
     if asked.base and asked.adapter:
         base, adapter = asked.base, asked.adapter
-        what = f"{adapter} on {base}"
-        yield attempt("adapter", lambda: _like(asked.folder, seen, _adapted(base, adapter, seen), what))
+        yield attempt("adapter", lambda: _merges(asked.folder, seen, base, adapter))
 
 
-def _adapted(base: Path, adapter: Path, seen: Reloaded) -> list[torch.Tensor]:
-    return live_logits(base, adapter, *_as(seen)).adapted
+def _merges(folder: Path, seen: Reloaded, base: Path, adapter: Path) -> str:
+    """What the adapter says at work on its base, but for what rounding the merged weights did."""
+    _, apart, alike = merged(live_logits(base, adapter, *_as(seen)), seen.logits, seen.facts["dtype"] == "float32")
+    if not alike:
+        got = f"max |dlogit| {apart.largest:.3g}, {apart.relative:.1%} of their size"
+        raise wrong(str(folder), f"answers differently from {adapter} on {base}", got, "Merge it again")
+    return f"answers like {adapter} on {base}: max |dlogit| {apart.largest:.2g}"
 
 
 def _as(seen: Reloaded) -> tuple[list[list[int]], str]:

@@ -50,13 +50,16 @@ def verdict(blocks: bool) -> Artifact:
     return Artifact("gate", "verdict", Path(), "key", {"verdict": "FAIL" if blocks else "PASS", "blocks": blocks})
 
 
+def passed(path: Path) -> dict[str, Artifact]:
+    """A verdict that passes, and an export in two formats."""
+    formats = {"export.ship": "safetensors", "export.ship.int8": "int8"}
+    made = {identity: exported(path, identity, name) for identity, name in formats.items()}
+    return {"gate": verdict(False), **made}
+
+
 def test_planned_after_a_verdict_that_passes_is_every_format_by_its_repository(tmp_path: Path) -> None:
     recipe = gated(tmp_path, "[safetensors, int8]")
-    artifacts = {
-        "gate": verdict(False),
-        "export.ship": exported(tmp_path, "export.ship", "safetensors"),
-        "export.ship.int8": exported(tmp_path, "export.ship.int8", "int8"),
-    }
+    artifacts = passed(tmp_path)
     wanted, forbidden = planned(recipe, artifacts)
     assert forbidden == ""
     assert {push.repo: push.formats for push in wanted} == {"me/model": ("safetensors",), "me/model-INT8": ("int8",)}
@@ -65,11 +68,7 @@ def test_planned_after_a_verdict_that_passes_is_every_format_by_its_repository(t
 
 def test_planned_of_a_format_that_is_not_shipped_is_nothing(tmp_path: Path) -> None:
     recipe = gated(tmp_path, "[int8]")
-    artifacts = {
-        "gate": verdict(False),
-        "export.ship": exported(tmp_path, "export.ship", "safetensors"),
-        "export.ship.int8": exported(tmp_path, "export.ship.int8", "int8"),
-    }
+    artifacts = passed(tmp_path)
     assert [push.repo for push in planned(recipe, artifacts)[0]] == ["me/model-INT8"]
 
 
